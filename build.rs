@@ -1,0 +1,23 @@
+//! Compiles the protos in pure Rust: no system protoc is needed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const PROTOS: [&str; 1] = ["proto/blindbook/v1/discovery.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    if env::var_os("CARGO_FEATURE_WIRE").is_none() {
+        return Ok(());
+    }
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    fs::write(out.join("blindbook.v1.binpb"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .build_client(true)
+        .build_server(true)
+        .bytes(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

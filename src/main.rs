@@ -1,0 +1,3 @@
+//! The `blindbook` command.
+
+fn main() {}
