@@ -32,21 +32,6 @@ fn voprf_server_batch(server: &Server, blinded: &[u8]) -> Oracle<(Vec<u8>, Vec<u
     Ok((evaluated, answer.proof.serialize().to_vec()))
 }
 
-fn voprf_finalize(
-    inputs: &[String],
-    clients: &[Client],
-    (evaluated, proof): (&[u8], &[u8]),
-    key: &[u8],
-) -> Oracle<Vec<[u8; 64]>> {
-    let key = Ristretto255::deserialize_elem(key)?;
-    let elements =
-        evaluated.chunks(32).map(EvaluationElement::deserialize).collect::<Oracle<Vec<_>>>()?;
-    let proof = Proof::deserialize(proof)?;
-    Client::batch_finalize(inputs, clients, &elements, &proof, key)?
-        .map(|output| output.map(Into::into))
-        .collect()
-}
-
 /// The three paths, with everything that is not measured made beforehand.
 struct Paths {
     ours: ServerKey,
@@ -65,17 +50,19 @@ impl Paths {
         let mut rng = rand::rng();
         let inputs: Vec<_> = (0..BATCH).map(|n| format!("tel:+1415{n:07}")).collect();
         let ours = ServerKey::derive(&Secret::new(SEED), INFO)?;
-        let theirs = Server::new_from_seed(&SEED, INFO)?;
+        let theirs = Server::new_from_seed(&SEED, INFO).map_err(|error| error.to_string())?;
 
         let batch = BlindedBatch::blind(&inputs, &mut rng)?;
         let (evaluated, proof) = ours.blind_evaluate_batch(batch.blinded_elements(), &mut rng)?;
         let blinded = inputs
             .iter()
             .map(|input| Client::blind(input.as_bytes(), &mut Rng06(&mut rng)))
-            .collect::<Oracle<Vec<_>>>()?;
+            .collect::<Oracle<Vec<_>>>()
+            .map_err(|error| error.to_string())?;
         let bytes: Vec<u8> =
             blinded.iter().flat_map(|blinded| blinded.message.serialize()).collect();
-        let (their_evaluated, their_proof) = voprf_server_batch(&theirs, &bytes)?;
+        let (their_evaluated, their_proof) =
+            voprf_server_batch(&theirs, &bytes).map_err(|error| error.to_string())?;
         let clients = blinded.into_iter().map(|blinded| blinded.state).collect();
         Ok(Self {
             ours,
@@ -96,12 +83,16 @@ impl Paths {
     }
 
     fn their_finalize(&self) -> Oracle<Vec<[u8; 64]>> {
-        voprf_finalize(
-            &self.inputs,
-            &self.clients,
-            (&self.their_evaluated, &self.their_proof),
-            &self.ours.public_key().to_bytes(),
-        )
+        let key = Ristretto255::deserialize_elem(&self.ours.public_key().to_bytes())?;
+        let elements = self
+            .their_evaluated
+            .chunks(32)
+            .map(EvaluationElement::deserialize)
+            .collect::<Oracle<Vec<_>>>()?;
+        let proof = Proof::deserialize(&self.their_proof)?;
+        Client::batch_finalize(&self.inputs, &self.clients, &elements, &proof, key)?
+            .map(|output| output.map(Into::into))
+            .collect()
     }
 }
 
@@ -133,8 +124,7 @@ fn compare(criterion: &mut Criterion) {
     });
     group.bench_function("voprf", |bencher| {
         let evaluate = |input: &String| paths.theirs.evaluate(input.as_bytes());
-        bencher
-            .iter(|| black_box(&paths.inputs).iter().map(evaluate).collect::<Oracle<Vec<_>>>());
+        bencher.iter(|| black_box(&paths.inputs).iter().map(evaluate).collect::<Oracle<Vec<_>>>());
     });
     group.finish();
 

@@ -4,7 +4,7 @@
 mod oprf_support;
 
 use blindbook::{
-    oprf::{BlindedBatch, MAX_INPUT_BYTES, OprfError, Output, PublicKey, ServerKey},
+    oprf::{BlindedBatch, MAX_INPUT_BYTES, OprfError, PublicKey, ServerKey},
     secret::Secret,
 };
 use oprf_support::Rng06;
@@ -57,13 +57,14 @@ proptest! {
         answer[bit / 8] ^= 1 << (bit % 8);
         let (evaluated, proof) = answer.split_at(evaluated.len());
         let refused = batch.finalize(evaluated, proof, &server.public_key());
-        prop_assert!(matches!(
+        let for_a_reason = matches!(
             refused,
             Err(OprfError::MalformedElement { .. }
                 | OprfError::IdentityElement { .. }
                 | OprfError::MalformedProof
                 | OprfError::InvalidProof)
-        ));
+        );
+        prop_assert!(for_a_reason);
     }
 
     #[test]
@@ -79,7 +80,7 @@ proptest! {
         let batch = BlindedBatch::blind(&["input"], &mut rng).unwrap();
         prop_assert!(batch.finalize(&blinded, &proof, &server.public_key()).is_err());
         if let Ok(key) = PublicKey::from_bytes(&blinded) {
-            prop_assert_eq!(key.to_bytes().as_slice(), blinded.as_slice());
+            prop_assert_eq!(key.to_bytes().to_vec(), blinded);
         }
     }
 }
@@ -100,7 +101,7 @@ fn the_longest_input_is_evaluated_and_one_byte_more_is_refused() {
     let oracle = Server::new_from_seed(&[1; 32], b"test").unwrap();
     let longest = vec![b'a'; MAX_INPUT_BYTES];
     let outputs = server.evaluate_many(&[&longest]).unwrap();
-    assert_eq!(outputs[0].expose().as_slice(), oracle.evaluate(&longest).unwrap().as_slice());
+    assert_eq!(outputs[0].expose().as_slice(), &oracle.evaluate(&longest).unwrap()[..]);
 
     let too_long = vec![b'a'; MAX_INPUT_BYTES + 1];
     let inputs = [longest, too_long];
@@ -189,11 +190,11 @@ fn debug_shows_no_key_input_or_output() {
     assert_eq!(format!("{:?}", outputs[0]), "Output(Secret(..))");
 }
 
-fn our_server_matches(seed: &[u8; 32], info: &[u8], inputs: &[Vec<u8>], random: u64) {
+fn our_server_matches(seed: &[u8; 32], info: &[u8], inputs: &Vec<Vec<u8>>, random: u64) {
     let ours = ServerKey::derive(&Secret::new(*seed), info).unwrap();
     let theirs = Server::new_from_seed(seed, info).unwrap();
     let key = theirs.get_public_key();
-    assert_eq!(ours.public_key().to_bytes(), *Ristretto255::serialize_elem(key).as_ref());
+    assert_eq!(ours.public_key().to_bytes()[..], Ristretto255::serialize_elem(key)[..]);
 
     let mut rng = Rng06(StdRng::seed_from_u64(random));
     let (clients, blinded): (Vec<_>, Vec<_>) = inputs
@@ -202,12 +203,12 @@ fn our_server_matches(seed: &[u8; 32], info: &[u8], inputs: &[Vec<u8>], random: 
         .map(|blinded| (blinded.state, blinded.message))
         .unzip();
 
-    let nonce = StdRng::seed_from_u64(random ^ 1);
+    let nonce = || StdRng::seed_from_u64(random ^ 1);
     let (evaluated, proof) =
-        ours.blind_evaluate_batch(&blinded_bytes(&blinded), &mut nonce.clone()).unwrap();
-    let expected = theirs.batch_blind_evaluate(&mut Rng06(nonce), &blinded).unwrap();
+        ours.blind_evaluate_batch(&blinded_bytes(&blinded), &mut nonce()).unwrap();
+    let expected = theirs.batch_blind_evaluate(&mut Rng06(nonce()), &blinded).unwrap();
     assert_eq!(evaluated, evaluated_bytes(&expected.messages));
-    assert_eq!(proof.as_slice(), expected.proof.serialize().as_slice());
+    assert_eq!(proof.as_slice(), &expected.proof.serialize()[..]);
 
     let messages: Vec<_> = evaluated
         .chunks(32)
@@ -218,18 +219,18 @@ fn our_server_matches(seed: &[u8; 32], info: &[u8], inputs: &[Vec<u8>], random: 
     let published = ours.evaluate_many(inputs).unwrap();
     assert_eq!(published.len(), inputs.len());
     for ((input, output), finalized) in inputs.iter().zip(&published).zip(finalized) {
-        assert_eq!(output.expose().as_slice(), finalized.unwrap().as_slice());
-        assert_eq!(output.expose().as_slice(), theirs.evaluate(input).unwrap().as_slice());
+        assert_eq!(output.expose().as_slice(), &finalized.unwrap()[..]);
+        assert_eq!(output.expose().as_slice(), &theirs.evaluate(input).unwrap()[..]);
     }
 }
 
-fn our_client_matches(seed: &[u8; 32], info: &[u8], inputs: &[Vec<u8>], random: u64) {
+fn our_client_matches(seed: &[u8; 32], info: &[u8], inputs: &Vec<Vec<u8>>, random: u64) {
     let theirs = Server::new_from_seed(seed, info).unwrap();
     let key = PublicKey::from_bytes(&Ristretto255::serialize_elem(theirs.get_public_key()));
 
-    let blinds = StdRng::seed_from_u64(random);
-    let batch = BlindedBatch::blind(inputs, &mut blinds.clone()).unwrap();
-    let mut blinds = Rng06(blinds);
+    let blinds = || StdRng::seed_from_u64(random);
+    let batch = BlindedBatch::blind(inputs, &mut blinds()).unwrap();
+    let mut blinds = Rng06(blinds());
     let blinded: Vec<_> =
         inputs.iter().map(|input| Client::blind(input, &mut blinds).unwrap().message).collect();
     assert_eq!(batch.blinded_elements(), blinded_bytes(&blinded));
@@ -244,7 +245,7 @@ fn our_client_matches(seed: &[u8; 32], info: &[u8], inputs: &[Vec<u8>], random: 
         .finalize(&evaluated_bytes(&answer.messages), &answer.proof.serialize(), &key.unwrap())
         .unwrap();
     let expected: Vec<_> = inputs.iter().map(|input| theirs.evaluate(input).unwrap()).collect();
-    assert!(outputs.iter().map(Output::expose).eq(expected.iter().map(AsRef::as_ref)));
+    assert!(outputs.iter().map(|output| &output.expose()[..]).eq(expected.iter().map(|y| &y[..])));
     assert_eq!(outputs.len(), inputs.len());
 }
 

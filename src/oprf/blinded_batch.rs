@@ -35,10 +35,7 @@ impl BlindedBatch {
     /// [`OprfError::EmptyBatch`] or [`OprfError::TooManyElements`] for the
     /// batch; [`OprfError::InputTooLong`] or
     /// [`OprfError::InputMapsToIdentity`] for an input.
-    pub fn blind(
-        inputs: &[impl AsRef<[u8]>],
-        rng: &mut impl CryptoRng,
-    ) -> Result<Self, OprfError> {
+    pub fn blind(inputs: &[impl AsRef<[u8]>], rng: &mut impl CryptoRng) -> Result<Self, OprfError> {
         check_batch_size(inputs.len())?;
         let suite = &*VOPRF;
 

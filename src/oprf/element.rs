@@ -86,9 +86,8 @@ impl PublicKey {
     /// or [`OprfError::IdentityPublicKey`] for anything but the canonical
     /// encoding of an element that is not the identity.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OprfError> {
-        let encoding: Encoding = bytes
-            .try_into()
-            .map_err(|_| OprfError::WrongPublicKeyLength { found: bytes.len() })?;
+        let encoding: Encoding =
+            bytes.try_into().map_err(|_| OprfError::WrongPublicKeyLength { found: bytes.len() })?;
         let point = decode(&encoding).map_err(|refused| match refused {
             Refused::Malformed => OprfError::MalformedPublicKey,
             Refused::Identity => OprfError::IdentityPublicKey,

@@ -20,9 +20,8 @@ pub(super) struct Proof {
 impl Proof {
     /// Decodes `c || s`, both below the group order.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, OprfError> {
-        let proof: &[u8; PROOF_BYTES] = bytes
-            .try_into()
-            .map_err(|_| OprfError::WrongProofLength { found: bytes.len() })?;
+        let proof: &[u8; PROOF_BYTES] =
+            bytes.try_into().map_err(|_| OprfError::WrongProofLength { found: bytes.len() })?;
         let scalar = |bytes: Option<&[u8; 32]>| {
             bytes
                 .and_then(|bytes| Option::from(Scalar::from_canonical_bytes(*bytes)))
@@ -121,7 +120,5 @@ fn challenge(
     t3: &Encoding,
 ) -> Scalar {
     let len = &ELEMENT_LEN;
-    suite.hash_to_scalar(&[
-        len, &key.to_bytes(), len, m, len, z, len, t2, len, t3, b"Challenge",
-    ])
+    suite.hash_to_scalar(&[len, &key.to_bytes(), len, m, len, z, len, t2, len, t3, b"Challenge"])
 }

@@ -96,10 +96,10 @@ impl ServerKey {
     pub fn evaluate_many(&self, inputs: &[impl AsRef<[u8]>]) -> Result<Vec<Output>, OprfError> {
         let suite = &*VOPRF;
         let mut outputs = Vec::with_capacity(inputs.len());
-        let mut indices = 0..;
         for chunk in inputs.chunks(CHUNK) {
             let mut halves = Zeroizing::new(Vec::with_capacity(chunk.len()));
-            for (index, input) in indices.by_ref().zip(chunk) {
+            for (offset, input) in chunk.iter().enumerate() {
+                let index = outputs.len() + offset;
                 halves.push(suite.hash_to_group(index, input.as_ref())? * self.k_half);
             }
             outputs.extend(suite::finalize_halves(chunk.iter().map(AsRef::as_ref), &halves));

@@ -217,10 +217,9 @@ mod tests {
     /// alone, so its vectors check everything below the proof once more.
     #[test]
     fn base_mode_vectors_of_rfc_9497_a_1_1_hold_under_its_context_string() {
-        let file: serde_json::Value = serde_json::from_str(include_str!(
-            "../../tests/vectors/oprf/rfc9497_a1_1_oprf.json"
-        ))
-        .unwrap();
+        let file: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/vectors/oprf/rfc9497_a1_1_oprf.json"))
+                .unwrap();
         let mode = u8::try_from(file["mode"].as_u64().unwrap()).unwrap();
         let suite = Suite::new(mode);
         let seed = hex(&file["seed"]).try_into().unwrap();
