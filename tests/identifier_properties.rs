@@ -1,6 +1,8 @@
 //! What holds for every input: canonical forms are read back as themselves, and
 //! nothing panics.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use blindbook::identifier::{Provider, Region, Sii, User, regions};
 use proptest::prelude::*;
 

@@ -1,6 +1,8 @@
 //! Identifiers against vectors: Google's libphonenumber for phone numbers, UTS 46
 //! and Unicode case folding for addresses (`tests/vectors/identifier`).
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::{fs, path::Path};
 
 use blindbook::identifier::{Region, Sii};
