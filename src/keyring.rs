@@ -212,9 +212,12 @@ impl Keyring {
     /// The name of an identifier's registry row: a keyed hash.
     #[must_use]
     pub fn row_key(&self, sii: &Sii) -> [u8; 16] {
-        let hash = blake3::keyed_hash(self.row_name.expose(), sii.as_bytes());
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = *hash.as_bytes();
-        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+        let mut name = [0; 16];
+        blake3::Hasher::new_keyed(self.row_name.expose())
+            .update(sii.as_bytes())
+            .finalize_xof()
+            .fill(&mut name);
+        name
     }
 
     /// Seals a registry row, bound to its name and directory:
