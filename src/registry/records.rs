@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, path::Path};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, Visitor},
 };
 
 use super::{error::HeaderError, lines::MAX_LINE_BYTES, report::Reason};
@@ -317,13 +317,6 @@ impl<'de> Visitor<'de> for JsonVisitor {
             }
         }
         Ok(JsonLine(fault.map_or(Ok(fields), Err)))
-    }
-
-    fn visit_seq<A>(self, _: A) -> Result<Self::Value, A::Error>
-    where
-        A: serde::de::SeqAccess<'de>,
-    {
-        Err(A::Error::custom("not an object"))
     }
 }
 
