@@ -117,7 +117,9 @@ impl Connection {
     /// Waits until the connection has to go.
     pub(super) async fn watch(&self, patience: Patience) -> End {
         let since = |ms: &AtomicU64| {
-            self.accepted.elapsed().saturating_sub(Duration::from_millis(ms.load(Ordering::Relaxed)))
+            self.accepted
+                .elapsed()
+                .saturating_sub(Duration::from_millis(ms.load(Ordering::Relaxed)))
         };
         loop {
             sleep(patience.pace()).await;

@@ -54,8 +54,8 @@ mod tests {
 
     #[test]
     fn frames_are_seen_alike_however_the_bytes_arrive() {
-        let body = [&[0, 0, 0, 0, 3, 9, 9, 9][..], &[1, 0, 0, 0, 0], &[0, 0, 0, 1, 0], &[7; 256]]
-            .concat();
+        let body =
+            [&[0, 0, 0, 0, 3, 9, 9, 9][..], &[1, 0, 0, 0, 0], &[0, 0, 0, 1, 0], &[7; 256]].concat();
         for size in 1..=body.len() {
             let mut frames = Frames::default();
             let mut seen = Vec::new();

@@ -99,12 +99,8 @@ enum To {
 impl Route {
     fn of(path: &str) -> Option<Self> {
         let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-        let once = |to, max_message_bytes| Self {
-            to,
-            max_message_bytes,
-            one_message: true,
-            lasts: false,
-        };
+        let once =
+            |to, max_message_bytes| Self { to, max_message_bytes, one_message: true, lasts: false };
         let most = |batches: &[usize]| batches.iter().copied().max().unwrap_or(0);
         match (service, method) {
             (DISCOVERY, "GetParameters" | "ListProviders") => {
@@ -268,9 +264,7 @@ fn refuse(error: CallError) -> Response<tonic::body::Body> {
     let mut response = Status::from(error).into_http();
     if error == CallError::Encoding {
         // The algorithms that are taken, as gRPC's compression page asks for.
-        response
-            .headers_mut()
-            .insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+        response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
     }
     response
 }
@@ -466,7 +460,11 @@ mod tests {
         }
         assert!(Route::of("/grpc.health.v1.Health/Watch").unwrap().lasts);
         assert!(!Route::of("/grpc.health.v1.Health/Check").unwrap().lasts);
-        assert!(!Route::of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").unwrap().one_message);
+        assert!(
+            !Route::of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+                .unwrap()
+                .one_message
+        );
         for path in ["", "/", "Evaluate", "/blindbook.v1.DiscoveryService/", "/x/Evaluate"] {
             assert!(Route::of(path).is_none(), "{path}");
         }

@@ -18,13 +18,20 @@ const SERVICES: [&str; 2] = ["", DiscoveryServiceServer::<Lookup>::NAME];
 /// Reports readiness.
 pub(super) struct Health {
     reporter: HealthReporter,
-    stopping: Mutex<bool>,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready(bool),
+    Stopping,
 }
 
 impl Health {
     /// Not ready yet.
     pub(super) async fn new() -> Self {
-        let health = Self { reporter: HealthReporter::new(), stopping: Mutex::new(false) };
+        let state = Mutex::new(State::Ready(false));
+        let health = Self { reporter: HealthReporter::new(), state };
         health.report(ServingStatus::NotServing).await;
         health
     }
@@ -36,16 +43,18 @@ impl Health {
 
     /// Ready, or not; has no effect once the server stops.
     pub(super) async fn set(&self, ready: bool) {
-        let stopping = self.stopping.lock().await;
-        if !*stopping {
-            self.report(if ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        let mut state = self.state.lock().await;
+        if *state == State::Ready(!ready) {
+            *state = State::Ready(ready);
+            let serving = ServingStatus::Serving;
+            self.report(if ready { serving } else { ServingStatus::NotServing }).await;
         }
     }
 
     /// Not ready any more; who watches is told so and let go.
     pub(super) async fn stop(&self) {
-        let mut stopping = self.stopping.lock().await;
-        *stopping = true;
+        let mut state = self.state.lock().await;
+        *state = State::Stopping;
         self.report(ServingStatus::NotServing).await;
         let mut reporter = self.reporter.clone();
         for service in SERVICES {

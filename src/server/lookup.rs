@@ -137,7 +137,10 @@ impl Inner {
             .collect()
     }
 
-    async fn load(self: Arc<Self>, number: BucketNumber) -> Result<FetchBucketsResponse, LookupError> {
+    async fn load(
+        self: Arc<Self>,
+        number: BucketNumber,
+    ) -> Result<FetchBucketsResponse, LookupError> {
         let read = async {
             let bucket = self.store.bucket(number).await?.ok_or(LookupError::NoBucket)?;
             Ok(bucket_to_proto(&bucket))

@@ -113,7 +113,11 @@ impl ServerOptions {
             ("max_calls", self.max_calls, MAX_CALLS),
             ("queued_per_thread", self.queued_per_thread, 1 << 16),
         ] {
-            require((1..=most).contains(&count), name, "must be at least 1, and not absurdly many")?;
+            require(
+                (1..=most).contains(&count),
+                name,
+                "must be at least 1, and not absurdly many",
+            )?;
         }
         require(self.evaluation_threads <= 512, "evaluation_threads", "must be at most 512")?;
         for (name, time) in [

@@ -52,9 +52,6 @@ mod tests {
         assert!(told(b"", b"").contains("holds no certificate"));
         let cert = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
         let key = b"-----BEGIN PRIVATE KEY-----\nnot*base64\n-----END PRIVATE KEY-----\n";
-        assert_eq!(
-            told(cert, key),
-            "TLS: the key file holds no private key in PEM"
-        );
+        assert_eq!(told(cert, key), "TLS: the key file holds no private key in PEM");
     }
 }

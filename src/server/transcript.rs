@@ -74,7 +74,12 @@ impl Transcript {
         self.recorded().iter().map(with_request).collect()
     }
 
-    pub(super) fn begin(self: &Arc<Self>, connection: u64, path: &str, headers: &HeaderMap) -> Recording {
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        connection: u64,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Recording {
         let request_headers = headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.as_bytes().escape_ascii().to_string()))
@@ -122,7 +127,8 @@ impl Recording {
 
     /// The answer ends, if these headers or trailers hold a status.
     pub(super) fn ends(&self, headers: &HeaderMap) {
-        let status = headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+        let status =
+            headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
         if let Some(status) = status {
             self.edit(|recorded| recorded.call.status = status);
         }
