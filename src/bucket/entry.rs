@@ -265,7 +265,7 @@ mod tests {
         let mut entries: Vec<_> = (0..256).map(|_| Entry::random(&mut rand::rng())).collect();
         entries[200] = seal(&keys, 0, "alice");
         entries[3] = seal(&keys, 1, "bob");
-        entries[77] = seal(&keys, 3, "behind the gap");
+        entries[77] = seal(&keys, 3, "dave");
         let opened = keys.open_all(&DIRECTORY, Epoch::FIRST, entries.iter().copied());
         assert_eq!(opened.mappings, [mapping("alice"), mapping("bob")]);
         assert_eq!(opened.damaged, 0);

@@ -164,14 +164,8 @@ impl SignedMapping {
         };
         let provider = reader.lp()?;
         let user = reader.lp()?;
-        let provider = Provider::parse(provider)
-            .ok()
-            .filter(|parsed| parsed.as_str() == provider)
-            .ok_or(MappingError::Malformed)?;
-        let user = User::parse(user)
-            .ok()
-            .filter(|parsed| parsed.as_str() == user)
-            .ok_or(MappingError::Malformed)?;
+        let provider = Provider::from_canonical(provider).map_err(|_| MappingError::Malformed)?;
+        let user = User::from_canonical(user).map_err(|_| MappingError::Malformed)?;
         let ssi = Ssi::new(provider, user).map_err(|_| MappingError::Malformed)?;
         let padded = reader.0.iter().any(|byte| *byte != 0);
         if format != FORMAT || reserved != [0; 2] || padded {

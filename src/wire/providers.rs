@@ -144,10 +144,8 @@ impl ProviderList {
 }
 
 fn check_provider(provider: proto::Provider) -> Result<Provider, WireError> {
-    let name = identifier::Provider::parse(&provider.name)
-        .ok()
-        .filter(|name| name.as_str() == provider.name)
-        .ok_or(WireError::Rule { field: "providers.name", rule: "must be a domain name" })?;
+    let name = identifier::Provider::from_canonical(&provider.name)
+        .map_err(|_| WireError::Rule { field: "providers.name", rule: "must be a domain name" })?;
     if provider.successions.len() > MAX_SUCCESSIONS {
         return Err(WireError::Rule { field: "providers.successions", rule: "must be at most 64" });
     }
