@@ -63,7 +63,9 @@ pub enum IdentifierError {
     PhoneNotValid,
     /// Written back in full, the number would be read as another one: a trunk
     /// prefix is doubled.
-    #[error("the phone number is ambiguous: remove the zeros between country code and number")]
+    #[error(
+        "the phone number is ambiguous: remove the 0 (or other trunk prefix) after the country code"
+    )]
     PhoneAmbiguous,
 
     /// No `@`, so no domain.

@@ -14,7 +14,7 @@ use rlibphonenumber::{
 };
 use zeroize::Zeroizing;
 
-use super::{IdentifierError, SiiKind};
+use super::{IdentifierError, SiiKind, domain};
 
 /// More digits than a number with country code and dialling prefixes can have;
 /// libphonenumber refuses shorter ones with a better reason.
@@ -99,10 +99,13 @@ fn is_global(digits: &str) -> bool {
     digits.starts_with('+')
 }
 
-/// `domainname` of RFC 3966 section 3.
+/// `domainname` of RFC 3966 section 3, whose last label starts with a letter.
 fn is_domain_name(context: &str) -> bool {
-    super::domain::to_ascii(context.strip_suffix('.').unwrap_or(context)).is_ok()
-        && context.is_ascii()
+    let name = context.strip_suffix('.').unwrap_or(context);
+    let top = name.rsplit('.').next().unwrap_or_default();
+    name.is_ascii()
+        && top.starts_with(|c: char| c.is_ascii_alphabetic())
+        && domain::to_ascii(name).is_ok()
 }
 
 /// Reads a number as written: an optional `+`, then digits of any script among
@@ -190,6 +193,11 @@ fn valid(digits: &str, region: Region) -> Result<PhoneNumber, IdentifierError> {
 fn check_length(number: &PhoneNumber) -> Result<(), IdentifierError> {
     match PHONE_NUMBER_UTIL.is_possible_number_with_reason(number) {
         Ok(NumberLengthType::IsPossible) => Ok(()),
+        // Too short to be unique in the world, but for a few nationwide numbers
+        // such as Canada's 310-1234.
+        Ok(NumberLengthType::IsPossibleLocalOnly) if PHONE_NUMBER_UTIL.is_valid_number(number) => {
+            Ok(())
+        }
         Ok(NumberLengthType::IsPossibleLocalOnly) => Err(IdentifierError::PhoneLocalOnly),
         Err(ValidationError::InvalidCountryCode) => Err(IdentifierError::PhoneCountryCode),
         Err(ValidationError::TooShort) => Err(IdentifierError::PhoneTooShort),
