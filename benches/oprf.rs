@@ -4,7 +4,7 @@
 #[path = "../tests/oprf_support/mod.rs"]
 mod oprf_support;
 
-use std::{error::Error, hint::black_box};
+use std::{error::Error, hint::black_box, process};
 
 use blindbook::{
     oprf::{BlindedBatch, OprfError, Output, PublicKey, ServerKey},
@@ -96,12 +96,13 @@ impl Paths {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "a benchmark speaks to whoever runs it")]
 fn compare(criterion: &mut Criterion) {
     let paths = match Paths::new() {
         Ok(paths) => paths,
         Err(error) => {
             eprintln!("cannot prepare the benchmark: {error}");
-            return;
+            process::exit(1);
         }
     };
     let mut rng = rand::rng();

@@ -1,6 +1,13 @@
 //! The vectors of `tests/vectors/oprf`: those of RFC 9497, and broken ones
 //! (`voprf_bad_<field>`) that must be refused with the error they name.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails by panicking"
+)]
+
 mod oprf_support;
 
 use std::{collections::VecDeque, convert::Infallible, fs, path::Path};

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use curve25519_dalek::{RistrettoPoint, Scalar, traits::VartimeMultiscalarMul as _};
+use curve25519_dalek::{
+    RistrettoPoint, Scalar, ristretto::CompressedRistretto, traits::VartimeMultiscalarMul as _,
+};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -10,6 +12,7 @@ use super::{
     ELEMENT_BYTES, OprfError, Output, PublicKey,
     element::{Encoding, check_batch_size, decode_batch, split_batch},
     proof::{self, Proof},
+    scalar::SecretScalar,
     suite::{self, VOPRF},
 };
 
@@ -47,9 +50,9 @@ impl BlindedBatch {
         let mut blinds = Zeroizing::new(Vec::with_capacity(inputs.len()));
         for (index, input) in inputs.iter().enumerate() {
             let element = suite.hash_to_group(index, input.as_ref())?;
-            let blind = suite::random_scalar(rng);
-            halves.push(element * *Zeroizing::new(blind.div_by_2()));
-            blinds.push(*blind);
+            let blind = SecretScalar::random(rng);
+            halves.push(element * blind.half);
+            blinds.push(blind.whole);
             copies.extend_from_slice(input.as_ref());
             ends.push(copies.len());
         }
@@ -62,7 +65,7 @@ impl BlindedBatch {
 
         let encodings = RistrettoPoint::double_and_compress_batch(halves.iter())
             .iter()
-            .map(|double| double.to_bytes())
+            .map(CompressedRistretto::to_bytes)
             .collect();
         Ok(Self { inputs: copies, ends, halves, unblind_halves: blinds, encodings })
     }

@@ -28,6 +28,7 @@ mod element;
 mod error;
 mod output;
 mod proof;
+mod scalar;
 mod server_key;
 mod suite;
 

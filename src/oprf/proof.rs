@@ -8,7 +8,8 @@ use rand::CryptoRng;
 use super::{
     OprfError, PROOF_BYTES, PublicKey,
     element::{Encoding, double_and_encode},
-    suite::{self, ELEMENT_LEN, Suite},
+    scalar::SecretScalar,
+    suite::{ELEMENT_LEN, HASH_LEN, Suite},
 };
 
 /// A proof as it travels, with scalars known to be canonical.
@@ -47,11 +48,8 @@ pub(super) fn composite_weights(
     blinded: &[Encoding],
     evaluated: &[Encoding],
 ) -> Vec<Scalar> {
-    let mut prefix = [0; 66];
-    let (seed_len, seed) = prefix.split_at_mut(2);
-    seed_len.copy_from_slice(&[0, 64]);
-    seed.copy_from_slice(&suite.composite_seed(&key.to_bytes()));
-    let hasher = suite.hash_to_scalar_after(&prefix);
+    let seed = suite.composite_seed(&key.to_bytes());
+    let hasher = suite.hash_to_scalar_after(&[HASH_LEN.as_slice(), &seed].concat());
 
     (0..=u16::MAX)
         .zip(blinded.iter().zip(evaluated))
@@ -63,26 +61,24 @@ pub(super) fn composite_weights(
 
 /// `GenerateProof` with `ComputeCompositesFast`, RFC 9497 section 2.2.1.
 ///
-/// `k_half` is half of the secret key `k`; `blinded` are the elements that
-/// were evaluated and `weights` theirs.
+/// `secret` is the half of `key` that evaluated the `blinded` elements, whose
+/// `weights` bind the results.
 pub(super) fn generate(
     suite: &Suite,
-    k: &Scalar,
-    k_half: &Scalar,
+    secret: &SecretScalar,
     key: &PublicKey,
     blinded: &[RistrettoPoint],
     weights: &[Scalar],
     rng: &mut impl CryptoRng,
 ) -> [u8; PROOF_BYTES] {
     let m = RistrettoPoint::vartime_multiscalar_mul(weights, blinded);
-    let r = suite::random_scalar(rng);
-    let r_half = zeroize::Zeroizing::new(r.div_by_2());
+    let r = SecretScalar::random(rng);
 
     // Z = k * M, t2 = r * A, t3 = r * M.
     let [z, t2, t3] =
-        double_and_encode(&[k_half * m, RistrettoPoint::mul_base(&r_half), *r_half * m]);
+        double_and_encode(&[secret.half * m, RistrettoPoint::mul_base(&r.half), r.half * m]);
     let c = challenge(suite, key, &m.compress().to_bytes(), &z, &t2, &t3);
-    Proof { c, s: *r - c * k }.to_bytes()
+    Proof { c, s: r.whole - c * secret.whole }.to_bytes()
 }
 
 /// `VerifyProof` of RFC 9497 section 2.2.2, from half of the composite `M`

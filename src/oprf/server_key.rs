@@ -3,14 +3,15 @@
 
 use std::fmt;
 
-use curve25519_dalek::{RistrettoPoint, Scalar};
+use curve25519_dalek::{RistrettoPoint, ristretto::CompressedRistretto};
 use rand::CryptoRng;
-use zeroize::{ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{
     OprfError, Output, PROOF_BYTES, PublicKey,
     element::{Encoding, decode_batch, split_batch},
     proof,
+    scalar::SecretScalar,
     suite::{self, VOPRF},
 };
 use crate::secret::Secret;
@@ -21,12 +22,8 @@ const CHUNK: usize = 256;
 
 /// A secret OPRF key of one epoch, with its public half. Zeroised when
 /// dropped, and never compared or printed.
-#[derive(ZeroizeOnDrop)]
 pub struct ServerKey {
-    k: Scalar,
-    /// Multiplying by `k / 2` leaves the doubling to the batched encoding.
-    k_half: Scalar,
-    #[zeroize(skip)]
+    secret: SecretScalar,
     public: PublicKey,
 }
 
@@ -37,12 +34,9 @@ impl ServerKey {
     /// [`OprfError::InfoTooLong`] for an info of more than 65,535 bytes;
     /// [`OprfError::NoKeyFromSeed`] should all 256 candidates be zero.
     pub fn derive(seed: &Secret<32>, info: &[u8]) -> Result<Self, OprfError> {
-        let k = VOPRF.derive_key(seed.expose(), info)?;
-        Ok(Self {
-            k: *k,
-            k_half: k.div_by_2(),
-            public: PublicKey::from_point(RistrettoPoint::mul_base(&k)),
-        })
+        let secret = VOPRF.derive_key(seed.expose(), info)?;
+        let public = PublicKey::from_point(RistrettoPoint::mul_base(&secret.whole));
+        Ok(Self { secret, public })
     }
 
     /// The public key that clients verify proofs against.
@@ -74,15 +68,14 @@ impl ServerKey {
         let mut evaluated: Vec<Encoding> = Vec::with_capacity(points.len());
         for chunk in points.chunks(CHUNK) {
             let halves: Vec<RistrettoPoint> =
-                chunk.iter().map(|point| point * self.k_half).collect();
+                chunk.iter().map(|point| point * self.secret.half).collect();
             let doubles = RistrettoPoint::double_and_compress_batch(&halves);
-            evaluated.extend(doubles.iter().map(|double| double.to_bytes()));
+            evaluated.extend(doubles.iter().map(CompressedRistretto::to_bytes));
         }
 
         let suite = &*VOPRF;
         let weights = proof::composite_weights(suite, &self.public, encodings, &evaluated);
-        let proof =
-            proof::generate(suite, &self.k, &self.k_half, &self.public, &points, &weights, rng);
+        let proof = proof::generate(suite, &self.secret, &self.public, &points, &weights, rng);
         Ok((evaluated.into_flattened(), proof))
     }
 
@@ -100,7 +93,7 @@ impl ServerKey {
             let mut halves = Zeroizing::new(Vec::with_capacity(chunk.len()));
             for (offset, input) in chunk.iter().enumerate() {
                 let index = outputs.len() + offset;
-                halves.push(suite.hash_to_group(index, input.as_ref())? * self.k_half);
+                halves.push(suite.hash_to_group(index, input.as_ref())? * self.secret.half);
             }
             outputs.extend(suite::finalize_halves(chunk.iter().map(AsRef::as_ref), &halves));
         }

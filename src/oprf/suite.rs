@@ -5,22 +5,22 @@
 use std::sync::LazyLock;
 
 use curve25519_dalek::{RistrettoPoint, Scalar, traits::IsIdentity as _};
-use rand::CryptoRng;
 use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
-use super::{MAX_INPUT_BYTES, OprfError, Output};
+use super::{MAX_INPUT_BYTES, OprfError, Output, scalar::SecretScalar};
 
 /// `modeVOPRF` of RFC 9497 section 3.
 const MODE_VOPRF: u8 = 0x01;
 
-/// What is wanted of SHA-512's block size: the zeroes in front of every
-/// expanded message fill one block.
+/// SHA-512's block size: the zeroes before every expanded message fill a
+/// block, so that their state can be kept.
 const BLOCK_BYTES: usize = 128;
 
-/// `I2OSP(len, 2)` of an element and of a hash.
+/// `I2OSP(len, 2)` of an element.
 pub(super) const ELEMENT_LEN: [u8; 2] = [0, 32];
-const HASH_LEN: [u8; 2] = [0, 64];
+/// `I2OSP(len, 2)` of a hash.
+pub(super) const HASH_LEN: [u8; 2] = [0, 64];
 
 /// The suite in VOPRF mode, the only one in use.
 pub(super) static VOPRF: LazyLock<Suite> = LazyLock::new(|| Suite::new(MODE_VOPRF));
@@ -91,13 +91,12 @@ impl Suite {
         &self,
         seed: &[u8; 32],
         info: &[u8],
-    ) -> Result<Zeroizing<Scalar>, OprfError> {
+    ) -> Result<SecretScalar, OprfError> {
         let info_len = u16::try_from(info.len()).map_err(|_| OprfError::InfoTooLong)?.to_be_bytes();
         for counter in 0..=u8::MAX {
             let uniform =
                 Zeroizing::new(self.derive_key_pair.expand(&[seed, &info_len, info, &[counter]]));
-            let key = Zeroizing::new(Scalar::from_bytes_mod_order_wide(&uniform));
-            if *key != Scalar::ZERO {
+            if let Some(key) = SecretScalar::from_uniform(&uniform) {
                 return Ok(key);
             }
         }
@@ -136,18 +135,6 @@ pub(super) fn finalize_halves<'a>(
             Output::new(hash.into())
         })
         .collect()
-}
-
-/// `G.RandomScalar` of RFC 9497 section 2.1: uniform, not zero.
-pub(super) fn random_scalar(rng: &mut impl CryptoRng) -> Zeroizing<Scalar> {
-    loop {
-        let mut uniform = Zeroizing::new([0; 64]);
-        rng.fill_bytes(uniform.as_mut_slice());
-        let scalar = Zeroizing::new(Scalar::from_bytes_mod_order_wide(&uniform));
-        if *scalar != Scalar::ZERO {
-            return scalar;
-        }
-    }
 }
 
 /// `I2OSP(len(bytes), 2)` of bytes whose length was checked.
@@ -224,7 +211,7 @@ mod tests {
         let suite = Suite::new(mode);
         let seed = hex(&file["seed"]).try_into().unwrap();
         let k = suite.derive_key(&seed, &hex(&file["key_info"])).unwrap();
-        assert_eq!(k.as_bytes().as_slice(), hex(&file["secret_key"]));
+        assert_eq!(k.whole.as_bytes().as_slice(), hex(&file["secret_key"]));
 
         let vectors = file["vectors"].as_array().unwrap();
         assert_eq!(vectors.len(), 2);
@@ -235,7 +222,7 @@ mod tests {
 
             let blinded = element * blind;
             assert_eq!(encoding(&blinded), hex(&vector["blinded_elements"][0]));
-            let evaluated = blinded * *k;
+            let evaluated = blinded * k.whole;
             assert_eq!(encoding(&evaluated), hex(&vector["evaluated_elements"][0]));
 
             let unblinded_half = evaluated * blind.invert().div_by_2();

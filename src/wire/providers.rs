@@ -127,8 +127,7 @@ impl ProviderList {
                 rule: "must be the identity key's",
             });
         }
-        let providers =
-            body.providers.into_iter().map(check_provider).collect::<Result<Vec<_>, _>>()?;
+        let providers = body.providers.iter().map(check_provider).collect::<Result<Vec<_>, _>>()?;
         if !providers.is_sorted_by(|one, next| one.name < next.name) {
             return Err(WireError::Rule { field: "providers", rule: "must ascend by name" });
         }
@@ -143,7 +142,7 @@ impl ProviderList {
     }
 }
 
-fn check_provider(provider: proto::Provider) -> Result<Provider, WireError> {
+fn check_provider(provider: &proto::Provider) -> Result<Provider, WireError> {
     let name = identifier::Provider::from_canonical(&provider.name)
         .map_err(|_| WireError::Rule { field: "providers.name", rule: "must be a domain name" })?;
     if provider.successions.len() > MAX_SUCCESSIONS {
