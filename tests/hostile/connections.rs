@@ -176,6 +176,7 @@ async fn answers_that_nobody_reads_take_bounded_memory() {
     let grown = resident().saturating_sub(before);
     assert!(grown < 200 << 10, "{grown} kB");
     serves_on(&server).await;
+    drop(held);
     server.stop().await;
 }
 

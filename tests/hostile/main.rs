@@ -2,7 +2,7 @@
 //! details, or the end of that one connection; and then it serves on.
 
 #![cfg(all(feature = "client", feature = "server"))]
-#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -47,7 +47,7 @@ fn outdated(outcome: &Outcome, reason: &str, subject: &str) {
 }
 
 fn elements(count: usize) -> Vec<u8> {
-    let inputs: Vec<_> = (0..count).map(|n| n.to_be_bytes()).collect();
+    let inputs: Vec<_> = (0..count).map(usize::to_be_bytes).collect();
     let batch = BlindedBatch::blind(&inputs, &mut rand::rng()).expect("a batch");
     batch.blinded_elements().to_vec()
 }
