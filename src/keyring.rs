@@ -34,6 +34,9 @@ const GCM_TAG_BYTES: usize = 16;
 /// The longest key file that is read: no honest one comes near.
 const MAX_KEY_FILE_BYTES: u64 = 512;
 
+/// Reserved at once, so that no copy of a key is left behind by growth.
+const MAX_KEY_FILE_CHARS: usize = 512;
+
 /// What a key file holds, by its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -212,9 +215,12 @@ impl Keyring {
     /// The name of an identifier's registry row: a keyed hash.
     #[must_use]
     pub fn row_key(&self, sii: &Sii) -> [u8; 16] {
-        let hash = blake3::keyed_hash(self.row_name.expose(), sii.as_bytes());
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = *hash.as_bytes();
-        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+        let mut name = [0; 16];
+        blake3::Hasher::new_keyed(self.row_name.expose())
+            .update(sii.as_bytes())
+            .finalize_xof()
+            .fill(&mut name);
+        name
     }
 
     /// Seals a registry row, bound to its name and directory:
@@ -422,7 +428,7 @@ fn read(path: &Path, kind: Kind) -> Result<Secret<32>, KeyringError> {
             return Err(KeyringError::Permissions(path.into()));
         }
     }
-    let mut text = Zeroizing::new(String::with_capacity(MAX_KEY_FILE_BYTES as usize));
+    let mut text = Zeroizing::new(String::with_capacity(MAX_KEY_FILE_CHARS));
     file.take(MAX_KEY_FILE_BYTES)
         .read_to_string(&mut text)
         .map_err(|error| io_error(path, error))?;

@@ -87,9 +87,12 @@ impl EntryKeys {
 
     /// The tag of the n-th mapping.
     fn tag(&self, n: u32) -> [u8; TAG_BYTES] {
-        let hash = blake3::keyed_hash(self.tag.expose(), &n.to_be_bytes());
-        let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
-        [a, b, c, d, e, f, g, h]
+        let mut tag = [0; TAG_BYTES];
+        blake3::Hasher::new_keyed(self.tag.expose())
+            .update(&n.to_be_bytes())
+            .finalize_xof()
+            .fill(&mut tag);
+        tag
     }
 
     fn cipher(&self, n: u32) -> Aes256Gcm {
@@ -171,7 +174,7 @@ impl EntryKeys {
         &self,
         directory: &DirectoryId,
         epoch: Epoch,
-        entries: impl Iterator<Item = Entry> + Clone,
+        entries: &(impl Iterator<Item = Entry> + Clone),
     ) -> Opened {
         let mut opened = Opened::default();
         for n in (0..).take(MAX_MAPPINGS) {
@@ -265,14 +268,14 @@ mod tests {
         let mut entries: Vec<_> = (0..256).map(|_| Entry::random(&mut rand::rng())).collect();
         entries[200] = seal(&keys, 0, "alice");
         entries[3] = seal(&keys, 1, "bob");
-        entries[77] = seal(&keys, 3, "behind the gap");
-        let opened = keys.open_all(&DIRECTORY, Epoch::FIRST, entries.iter().copied());
+        entries[77] = seal(&keys, 3, "dave");
+        let opened = keys.open_all(&DIRECTORY, Epoch::FIRST, &entries.iter().copied());
         assert_eq!(opened.mappings, [mapping("alice"), mapping("bob")]);
         assert_eq!(opened.damaged, 0);
 
         let stranger = EntryKeys::of(&[8; 64]);
         assert_eq!(
-            stranger.open_all(&DIRECTORY, Epoch::FIRST, entries.iter().copied()),
+            stranger.open_all(&DIRECTORY, Epoch::FIRST, &entries.iter().copied()),
             Opened::default()
         );
     }
@@ -288,7 +291,7 @@ mod tests {
         entries[2] = seal(&keys, 1, "bob");
         entries[2].0[191] ^= 1;
         entries[3] = seal(&keys, 2, "carol");
-        let opened = keys.open_all(&DIRECTORY, Epoch::FIRST, entries.iter().copied());
+        let opened = keys.open_all(&DIRECTORY, Epoch::FIRST, &entries.iter().copied());
         assert_eq!(opened.mappings, [mapping("alice"), mapping("carol")]);
         assert_eq!(opened.damaged, 1);
     }

@@ -71,10 +71,16 @@ impl Mapping {
             Audience::Personal => 0,
             Audience::Business => FLAG_BUSINESS,
         };
-        let [a, b, c, d] = default_since.to_be_bytes();
-        let [e, f, g, h] = self.verified_until.to_be_bytes();
-        let [i, j, k, l] = self.ttl_s.to_be_bytes();
-        [FORMAT, flags, a, b, c, d, e, f, g, h, i, j, k, l, 0, 0]
+        let times = [default_since, self.verified_until, self.ttl_s];
+        let bytes = [FORMAT, flags]
+            .into_iter()
+            .chain(times.into_iter().flat_map(u32::to_be_bytes))
+            .chain([0; 2]);
+        let mut fixed = [0; FIXED_BYTES];
+        for (to, from) in fixed.iter_mut().zip(bytes) {
+            *to = from;
+        }
+        fixed
     }
 
     /// `"blindbook v1 mapping" || lp(SII) || fixed || lp provider || lp user`,
@@ -164,14 +170,8 @@ impl SignedMapping {
         };
         let provider = reader.lp()?;
         let user = reader.lp()?;
-        let provider = Provider::parse(provider)
-            .ok()
-            .filter(|parsed| parsed.as_str() == provider)
-            .ok_or(MappingError::Malformed)?;
-        let user = User::parse(user)
-            .ok()
-            .filter(|parsed| parsed.as_str() == user)
-            .ok_or(MappingError::Malformed)?;
+        let provider = Provider::from_canonical(provider).map_err(|_| MappingError::Malformed)?;
+        let user = User::from_canonical(user).map_err(|_| MappingError::Malformed)?;
         let ssi = Ssi::new(provider, user).map_err(|_| MappingError::Malformed)?;
         let padded = reader.0.iter().any(|byte| *byte != 0);
         if format != FORMAT || reserved != [0; 2] || padded {

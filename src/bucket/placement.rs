@@ -18,9 +18,12 @@ impl DirectoryId {
     /// The directory of an identity key.
     #[must_use]
     pub fn of(identity: &VerifyingKey) -> Self {
-        let hash = blake3::derive_key("blindbook v1 directory", identity.as_bytes());
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = hash;
-        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+        let mut id = [0; 16];
+        blake3::Hasher::new_derive_key("blindbook v1 directory")
+            .update(identity.as_bytes())
+            .finalize_xof()
+            .fill(&mut id);
+        Self(id)
     }
 
     /// Reads the 16 bytes of a message.

@@ -31,7 +31,7 @@ impl TryFrom<proto::EvaluateRequest> for Evaluate {
         let epoch = check_epoch("epoch", request.epoch)?;
         let bytes = request.blinded_elements.len();
         let got = bytes / ELEMENT_BYTES;
-        if bytes % ELEMENT_BYTES != 0 {
+        if !bytes.is_multiple_of(ELEMENT_BYTES) {
             return Err(WireError::Rule {
                 field: "blinded_elements",
                 rule: "must be whole elements of 32 bytes, without bytes after the last",

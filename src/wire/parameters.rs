@@ -13,6 +13,11 @@ use crate::{
 /// Most epochs that are active at once: the old and the new of a rotation.
 const MAX_EPOCHS: usize = 2;
 
+const WIRE_ENTRY_BYTES: u32 = 192;
+const WIRE_BUCKET_ENTRIES: u32 = 256;
+const _: () = assert!(WIRE_ENTRY_BYTES as usize == ENTRY_BYTES);
+const _: () = assert!(WIRE_BUCKET_ENTRIES as usize == BUCKET_ENTRIES);
+
 /// Most regions that a directory names.
 const MAX_REGIONS: usize = 512;
 
@@ -56,8 +61,8 @@ impl Parameters {
             not_before_s: self.not_before_s,
             not_after_s: self.not_after_s,
             prefix_bits: self.prefix_bits.get().into(),
-            entry_bytes: ENTRY_BYTES as u32,
-            bucket_entries: BUCKET_ENTRIES as u32,
+            entry_bytes: WIRE_ENTRY_BYTES,
+            bucket_entries: WIRE_BUCKET_ENTRIES,
             epochs: self
                 .epochs
                 .iter()
@@ -109,10 +114,10 @@ impl Parameters {
         }
         let prefix_bits = PrefixBits::new(body.prefix_bits)
             .map_err(|_| rule("prefix_bits", "must be at most 32"))?;
-        if body.entry_bytes as usize != ENTRY_BYTES {
+        if body.entry_bytes != WIRE_ENTRY_BYTES {
             return Err(rule("entry_bytes", "must be 192"));
         }
-        if body.bucket_entries as usize != BUCKET_ENTRIES {
+        if body.bucket_entries != WIRE_BUCKET_ENTRIES {
             return Err(rule("bucket_entries", "must be 256"));
         }
         if body.epochs.is_empty() || body.epochs.len() > MAX_EPOCHS {

@@ -128,7 +128,7 @@ impl ProviderList {
             });
         }
         let providers =
-            body.providers.into_iter().map(check_provider).collect::<Result<Vec<_>, _>>()?;
+            body.providers.iter().map(check_provider).collect::<Result<Vec<_>, _>>()?;
         if !providers.is_sorted_by(|one, next| one.name < next.name) {
             return Err(WireError::Rule { field: "providers", rule: "must ascend by name" });
         }
@@ -143,11 +143,9 @@ impl ProviderList {
     }
 }
 
-fn check_provider(provider: proto::Provider) -> Result<Provider, WireError> {
-    let name = identifier::Provider::parse(&provider.name)
-        .ok()
-        .filter(|name| name.as_str() == provider.name)
-        .ok_or(WireError::Rule { field: "providers.name", rule: "must be a domain name" })?;
+fn check_provider(provider: &proto::Provider) -> Result<Provider, WireError> {
+    let name = identifier::Provider::from_canonical(&provider.name)
+        .map_err(|_| WireError::Rule { field: "providers.name", rule: "must be a domain name" })?;
     if provider.successions.len() > MAX_SUCCESSIONS {
         return Err(WireError::Rule { field: "providers.successions", rule: "must be at most 64" });
     }
