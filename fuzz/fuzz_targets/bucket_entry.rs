@@ -76,7 +76,7 @@ fn plaintext(bytes: &[u8]) {
     }
     let keys = EntryKeys::of(&Y);
     let entry = seal(0, &plaintext);
-    let opened = keys.open_all(&directory(), Epoch::FIRST, [entry].into_iter());
+    let opened = keys.open_all(&directory(), Epoch::FIRST, &[entry].into_iter());
     match keys.open(&directory(), Epoch::FIRST, 0, &entry) {
         Ok(mapping) => {
             assert_eq!(
@@ -163,9 +163,9 @@ fn bucket(bytes: &[u8]) {
     let number = BucketNumber::new(1, bits).expect("a small number");
     let bucket = Bucket::from_parts(Epoch::FIRST, bits, number, 1, entries.into(), [0; 64])
         .expect("the right length");
-    let opened = keys.open_all(&directory(), Epoch::FIRST, bucket.iter());
+    let opened = keys.open_all(&directory(), Epoch::FIRST, &bucket.iter());
     assert_eq!(opened.mappings, good);
     assert_eq!(opened.damaged, damaged);
-    let elsewhere = keys.open_all(&DirectoryId::from_bytes([4; 16]), Epoch::FIRST, bucket.iter());
+    let elsewhere = keys.open_all(&DirectoryId::from_bytes([4; 16]), Epoch::FIRST, &bucket.iter());
     assert!(elsewhere.mappings.is_empty());
 }
