@@ -1,7 +1,7 @@
 //! The client and an honest server: what is found, what goes over the wire,
 //! and what is remembered.
 
-#![cfg(all(feature = "client", feature = "server"))]
+#![cfg(feature = "client")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "lengths are known where they are made")]
 
@@ -287,19 +287,19 @@ async fn blinded_elements_are_fresh_and_distinct() {
 /// is not ready.
 fn unavailable(running: &Running, mut evaluations: usize, mut fetches: usize) {
     let mut lies = running.lies();
-    lies.evaluate = Box::new(move |_, answer| match evaluations {
-        0 => answer,
-        _ => {
-            evaluations -= 1;
-            Err(Status::unavailable("not ready"))
+    lies.evaluate = Box::new(move |_, answer| {
+        if evaluations == 0 {
+            return answer;
         }
+        evaluations -= 1;
+        Err(Status::unavailable("not ready"))
     });
-    lies.fetch = Box::new(move |_, answer| match fetches {
-        0 => answer,
-        _ => {
-            fetches -= 1;
-            Err(Status::unavailable("not ready"))
+    lies.fetch = Box::new(move |_, answer| {
+        if fetches == 0 {
+            return answer;
         }
+        fetches -= 1;
+        Err(Status::unavailable("not ready"))
     });
 }
 

@@ -375,7 +375,7 @@ impl ClientError {
     /// A failed call. The server's message is dropped: it could hold anything,
     /// and errors end up in logs.
     pub(super) fn from_status(status: &Status, deadline: Duration) -> Self {
-        let timed_out = causes(status).any(|cause| cause.is::<tonic::TimeoutExpired>());
+        let timed_out = causes(status).any(<dyn std::error::Error>::is::<tonic::TimeoutExpired>);
         match status.code() {
             _ if timed_out => Self::DeadlineExceeded(deadline),
             Code::Unavailable => Self::Unreachable(
@@ -411,9 +411,9 @@ impl ClientError {
 pub(super) fn is_transport(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable => true,
-        Code::Unknown | Code::Cancelled => causes(status)
-            .next()
-            .is_some_and(|_| !causes(status).any(|cause| cause.is::<tonic::TimeoutExpired>())),
+        Code::Unknown | Code::Cancelled => causes(status).next().is_some_and(|_| {
+            !causes(status).any(<dyn std::error::Error>::is::<tonic::TimeoutExpired>)
+        }),
         _ => false,
     }
 }

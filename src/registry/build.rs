@@ -201,7 +201,8 @@ impl Building {
                         .take_random(rng)
                         .ok_or(LoadError::Damaged("a bucket has more mappings than slots"))?;
                     let entry = entries.get(usize::from(held.placed.slot));
-                    let entry = entry.ok_or(LoadError::Damaged("a slot lies outside its bucket"))?;
+                    let entry =
+                        entry.ok_or(LoadError::Damaged("a slot lies outside its bucket"))?;
                     draft.placed.push((slot, Entry::from_bytes(*entry)));
                     held.placed.slot = slot;
                 }

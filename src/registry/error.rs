@@ -51,7 +51,9 @@ pub enum LoadError {
         error: io::Error,
     },
     /// A CSV file has another header.
-    #[error("the first line of {file} {error}; write sii,user[,audience][,default][,ttl_s]; nothing was changed")]
+    #[error(
+        "the first line of {file} {error}; write sii,user[,audience][,default][,ttl_s]; nothing was changed"
+    )]
     Header {
         /// The file's name.
         file: Arc<str>,

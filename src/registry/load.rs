@@ -133,11 +133,9 @@ pub async fn load(
     let stop = Stop::default();
     let _guard = stop.guard();
     let verifying_key = options.provider_key.verifying_key();
-    let new_provider =
-        providers::check(&*generations, &options.provider, &verifying_key).await?;
+    let new_provider = providers::check(&*generations, &options.provider, &verifying_key).await?;
     let current = generations.current().await?;
-    let source =
-        current.as_ref().map(|store| Source::new(Arc::clone(store), Arc::clone(&keyring)));
+    let source = current.as_ref().map(|store| Source::new(Arc::clone(store), Arc::clone(&keyring)));
     let known = match &source {
         Some(_) => counts::read(&*generations).await?,
         None => Some(Totals::default()),
@@ -231,8 +229,7 @@ pub async fn load(
     }
     (report.added, report.changed, report.unchanged) =
         (tally.added, tally.changed, tally.unchanged);
-    (report.mappings, report.identifiers) =
-        (totals.counts().mappings, totals.counts().identifiers);
+    (report.mappings, report.identifiers) = (totals.counts().mappings, totals.counts().identifiers);
     report.bad = job.bad.report(&job.names);
     job.progress.begin(Phase::Done, 0);
     Ok(report)
@@ -246,7 +243,9 @@ async fn write(
 ) -> Result<u64, LoadError> {
     let mut written = 0;
     while let Some(buckets) = built.recv().await {
-        if written == 0 && let Some(begin) = begin {
+        if written == 0
+            && let Some(begin) = begin
+        {
             begin().await?;
         }
         written += u64::try_from(buckets.len()).unwrap_or(0);
@@ -272,8 +271,7 @@ impl Job {
     #[expect(clippy::type_complexity, reason = "three results of one pass, taken apart at once")]
     fn read(&self, inputs: Vec<Input>) -> Result<(u64, Arc<Spill>, Arc<[Leaf]>), LoadError> {
         let options = &self.options;
-        let spill =
-            Spill::create(&options.spill_folder, options.buffer_bytes(), &mut rand::rng())?;
+        let spill = Spill::create(&options.spill_folder, options.buffer_bytes(), &mut rand::rng())?;
         let reading = Reading {
             provider: &options.provider,
             region: options.region,
@@ -360,12 +358,15 @@ impl Pass {
         let mut tally = Tally::default();
         for span in building.spans(unit.numbers(bits)?, &records) {
             job.stop.check()?;
-            let (drafts, more) = building.drafts(&span, &mut providers, &mut rng, |at, reason| {
-                job.bad.add(at, reason);
-                job.progress.refused(1);
-            })?;
+            let (drafts, more) =
+                building.drafts(&span, &mut providers, &mut rng, |at, reason| {
+                    job.bad.add(at, reason);
+                    job.progress.refused(1);
+                })?;
             tally += more;
-            if let Some(built) = built && !drafts.is_empty() {
+            if let Some(built) = built
+                && !drafts.is_empty()
+            {
                 let buckets = building.finish(drafts, &mut rng)?;
                 built.blocking_send(buckets).map_err(|_| LoadError::Stopped)?;
             }

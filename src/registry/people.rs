@@ -145,7 +145,8 @@ impl People {
                 met.push((known, n, false));
                 (known, n)
             } else {
-                let taken = known.and_then(|known| self.all.get(known)).map_or(0, |it| it.held.len());
+                let taken =
+                    known.and_then(|known| self.all.get(known)).map_or(0, |it| it.held.len());
                 let reason = if taken >= MAX_MAPPINGS {
                     Err(Reason::TooManyMappings)
                 } else if ours >= rules.share {

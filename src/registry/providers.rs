@@ -69,7 +69,8 @@ mod tests {
     #[tokio::test]
     async fn a_provider_keeps_its_first_key() {
         let generations = MemoryGenerations::default();
-        let [first, second] = [1, 2].map(|seed| SigningKey::from_bytes(&[seed; 32]).verifying_key());
+        let [first, second] =
+            [1, 2].map(|seed| SigningKey::from_bytes(&[seed; 32]).verifying_key());
         let [a, b] = ["a.example", "b.example"].map(|name| Provider::parse(name).unwrap());
         assert!(check(&generations, &b, &first).await.unwrap());
         record(&generations, &b, &first).await.unwrap();

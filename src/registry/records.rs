@@ -308,7 +308,9 @@ impl<'de> Visitor<'de> for JsonVisitor {
                 Field::Sii => fields.sii = text()?,
                 Field::User => fields.user = text()?,
                 Field::Audience => fields.audience = text()?,
-                Field::Default => fields.default = map.next_value::<Option<bool>>()?.unwrap_or(false),
+                Field::Default => {
+                    fields.default = map.next_value::<Option<bool>>()?.unwrap_or(false)
+                }
                 Field::Ttl => match map.next_value::<Option<i128>>()?.map(u32::try_from) {
                     None => {}
                     Some(Ok(ttl_s)) => fields.ttl_s = Some(ttl_s),
@@ -358,9 +360,17 @@ mod tests {
         for (header, line, expected) in [
             ("sii,user", "Alice@mail.example,alice", record(ALICE, "alice")),
             ("user,sii", "alice,mailto:alice@mail.example", record(ALICE, "alice")),
-            ("sii,user,audience,default,ttl_s", "alice@mail.example,alice,business,true,60", full.clone()),
+            (
+                "sii,user,audience,default,ttl_s",
+                "alice@mail.example,alice,business,true,60",
+                full.clone(),
+            ),
             ("ttl_s,default,audience,user,sii", "60,true,business,alice,alice@mail.example", full),
-            ("sii,user,audience,default,ttl_s", "alice@mail.example,alice,,,", record(ALICE, "alice")),
+            (
+                "sii,user,audience,default,ttl_s",
+                "alice@mail.example,alice,,,",
+                record(ALICE, "alice"),
+            ),
             ("sii,user,default", "alice@mail.example,alice,false", record(ALICE, "alice")),
             ("sii,user", "\"415-555-2671\",\"a,\"\"b\"", record("tel:+14155552671", "a,\"b")),
             ("\"sii\",user", "\"415-555-2671\",u", record("tel:+14155552671", "u")),

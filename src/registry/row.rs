@@ -112,8 +112,9 @@ pub(super) fn decode(
     let mut mappings: Vec<Placed> = Vec::with_capacity(count.into());
     for _ in 0..count {
         let placed = reader.placed(providers)?;
-        let repeated =
-            |other: &Placed| other.signed.mapping.ssi == placed.signed.mapping.ssi || other.slot == placed.slot;
+        let repeated = |other: &Placed| {
+            other.signed.mapping.ssi == placed.signed.mapping.ssi || other.slot == placed.slot
+        };
         if mappings.iter().any(repeated) {
             return Err(RowError);
         }
@@ -223,7 +224,8 @@ mod tests {
     #[test]
     fn the_longest_row_fits_the_store() {
         let sii = Sii::from_stored(&format!("mailto:{}", "a".repeat(254))).unwrap();
-        let mappings: Vec<_> = (0..8).map(|n| placed("a.example", &format!("{n:063}"), n)).collect();
+        let mappings: Vec<_> =
+            (0..8).map(|n| placed("a.example", &format!("{n:063}"), n)).collect();
         let row = encode(&sii, mappings.iter()).unwrap();
         assert!(row.len() + 28 <= crate::store::MAX_ROW_BYTES);
         assert!(row.len() <= 2048, "grew beyond its first allocation");

@@ -131,11 +131,7 @@ impl Spill {
     }
 
     /// Splits files that are longer than `most_bytes` until none is.
-    pub(super) fn split(
-        &self,
-        leaves: Vec<Leaf>,
-        most_bytes: u64,
-    ) -> Result<Vec<Leaf>, LoadError> {
+    pub(super) fn split(&self, leaves: Vec<Leaf>, most_bytes: u64) -> Result<Vec<Leaf>, LoadError> {
         let mut split = Vec::with_capacity(leaves.len());
         for leaf in leaves {
             if leaf.bytes <= most_bytes || leaf.bits >= MOST_BITS {
@@ -177,8 +173,7 @@ impl Spill {
             frame.zeroize();
             frame.resize(length, 0);
             file.read_exact(&mut frame).map_err(|error| self.fail(error))?;
-            let (text, tag) =
-                frame.split_last_chunk_mut::<GCM_TAG_BYTES>().ok_or_else(altered)?;
+            let (text, tag) = frame.split_last_chunk_mut::<GCM_TAG_BYTES>().ok_or_else(altered)?;
             self.cipher
                 .decrypt_inout_detached(
                     &nonce(leaf.file, index).into(),
@@ -206,12 +201,7 @@ impl Spill {
 
     /// Seals a buffer and appends it to a file. The file is opened each time:
     /// open files are few on some systems, and buffers are large.
-    fn append(
-        &self,
-        leaf: &mut Leaf,
-        buffer: &mut Vec<u8>,
-        records: u64,
-    ) -> Result<(), LoadError> {
+    fn append(&self, leaf: &mut Leaf, buffer: &mut Vec<u8>, records: u64) -> Result<(), LoadError> {
         let tag = self
             .cipher
             .encrypt_inout_detached(
@@ -251,7 +241,10 @@ pub(super) struct Fan<'a> {
 
 impl Fan<'_> {
     pub(super) fn writer(&self) -> FanWriter<'_> {
-        FanWriter { fan: self, buffers: (0..FAN).map(|_| (Zeroizing::new(Vec::new()), 0)).collect() }
+        FanWriter {
+            fan: self,
+            buffers: (0..FAN).map(|_| (Zeroizing::new(Vec::new()), 0)).collect(),
+        }
     }
 
     /// The files, ascending by prefix. Every writer must have finished.
@@ -544,7 +537,8 @@ mod tests {
         }
         assert_eq!(files, leaves.iter().filter(|leaf| leaf.records > 0).count());
         drop(spill);
-        let names: Vec<_> = fs::read_dir(&spill_folder).unwrap().map(|f| f.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(&spill_folder).unwrap().map(|f| f.unwrap().file_name()).collect();
         assert_eq!(names, ["other"]);
     }
 
