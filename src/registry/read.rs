@@ -229,22 +229,20 @@ fn open(
     first: u64,
     mut bytes: Vec<u8>,
 ) -> Result<Option<(Arc<Layout>, u64, Vec<u8>)>, HeaderError> {
-    let mark = if first == 1 { bytes.len() - records::without_mark(&bytes).len() } else { 0 };
-    bytes.drain(..mark);
-    let mut skipped = 0;
-    for (line, text) in lines::numbered(first, &bytes) {
-        // A line without newline is the last: nothing follows it.
-        let behind = skipped + text.len();
-        let behind = bytes
-            .get(behind..)
-            .and_then(|rest| rest.iter().position(|byte| *byte == b'\n'))
-            .map_or(bytes.len(), |newline| behind + newline + 1);
-        if text.trim_ascii().is_empty() {
-            skipped = behind;
+    if first == 1 {
+        let mark = bytes.len() - records::without_mark(&bytes).len();
+        bytes.drain(..mark);
+    }
+    let mut from = 0;
+    for (number, line) in (first..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+        if line.trim_ascii().is_empty() {
+            from += line.len();
             continue;
         }
+        let text = lines::without_return(line.strip_suffix(b"\n").unwrap_or(line));
         let (layout, is_header) = Layout::detect(promise, text)?;
-        let (first, from) = if is_header { (line + 1, behind) } else { (line, skipped) };
+        let (first, from) =
+            if is_header { (number + 1, from + line.len()) } else { (number, from) };
         bytes.drain(..from);
         return Ok(Some((Arc::new(layout), first, bytes)));
     }

@@ -130,7 +130,8 @@ const COMPACT_RECORDS: usize = 1 << 16;
 /// Sorts by placement and keeps the last line of each identifier and user.
 fn keep_last(records: &mut Vec<Spilled>) {
     records.sort_unstable_by(|a, b| {
-        (a.leading, &a.sii, &a.user, b.at).cmp(&(b.leading, &b.sii, &b.user, a.at))
+        let person = (a.leading, &a.sii, &**a.user).cmp(&(b.leading, &b.sii, &**b.user));
+        person.then(b.at.cmp(&a.at))
     });
     records.dedup_by(|next, kept| next.sii == kept.sii && next.user == kept.user);
 }
