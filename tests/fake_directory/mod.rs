@@ -32,7 +32,10 @@ use blindbook::{
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::{Iter, wrappers::TcpListenerStream};
-use tonic::{Request, Response, Status};
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, ServerTlsConfig},
+};
 
 /// When all tests take place.
 pub(crate) const NOW_S: u64 = 1_800_000_000;
@@ -357,6 +360,14 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(world: World) -> Self {
+        Self::serve(world, Server::builder()).await
+    }
+
+    pub(crate) async fn start_tls(world: World, tls: ServerTlsConfig) -> Self {
+        Self::serve(world, Server::builder().tls_config(tls).unwrap()).await
+    }
+
+    async fn serve(world: World, server: Server) -> Self {
         let fake = Arc::new(Fake {
             world: Mutex::new(world),
             lies: Mutex::default(),
@@ -367,7 +378,6 @@ impl Running {
         let service = DiscoveryServiceServer::from_arc(Arc::clone(&fake));
         let serving = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
-            let server = tonic::transport::Server::builder();
             server.serve_with_incoming(service, incoming).await.unwrap();
         });
         Self { fake, address, serving }
