@@ -56,7 +56,7 @@ impl Meta {
 
     fn write(&self, batch: ::sled::Batch) -> Result<(), StoreError> {
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.database.apply(batch)?;
+        self.database.apply(batch, 0)?;
         self.database.sync()
     }
 

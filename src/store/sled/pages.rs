@@ -429,12 +429,14 @@ mod tests {
         }
     }
 
-    fn changes() -> impl Strategy<Value = Vec<RowChange>> {
+    /// The key of a change, and how many bytes are put there, if any.
+    type Drawn = (u16, Option<usize>);
+
+    fn changes() -> impl Strategy<Value = Vec<Drawn>> {
         let change = prop_oneof![
-            3 => (0_u16..300, 0_usize..400).prop_map(|(key, bytes)| RowChange::Put(row(key, bytes))),
-            1 => (0_u16..300, 3000_usize..=4096)
-                .prop_map(|(key, bytes)| RowChange::Put(row(key, bytes))),
-            3 => (0_u16..300).prop_map(|key| RowChange::Delete(row(key, 0).key)),
+            3 => (0_u16..300, 0_usize..400).prop_map(|(key, bytes)| (key, Some(bytes))),
+            1 => (0_u16..300, 3000_usize..=4096).prop_map(|(key, bytes)| (key, Some(bytes))),
+            3 => (0_u16..300).prop_map(|key| (key, None)),
         ];
         proptest::collection::vec(change, 0..40)
     }
@@ -451,11 +453,16 @@ mod tests {
                 model.insert(row(key, 0).key, row(key, bytes));
             }
             disk.store(RowPlan::replace(model.values().cloned().collect(), &[]).unwrap());
-            for changes in commits {
-                for change in &changes {
-                    match change {
-                        RowChange::Put(row) => drop(model.insert(row.key, row.clone())),
-                        RowChange::Delete(key) => drop(model.remove(key)),
+            for drawn in commits {
+                let mut changes = Vec::new();
+                for (key, bytes) in drawn {
+                    let row = row(key, bytes.unwrap_or(0));
+                    if bytes.is_some() {
+                        model.insert(row.key, row.clone());
+                        changes.push(RowChange::Put(row));
+                    } else {
+                        model.remove(&row.key);
+                        changes.push(RowChange::Delete(row.key));
                     }
                 }
                 disk.change(changes);
