@@ -1,13 +1,21 @@
 //! The conformance suite against every engine, and what is the sled engine's
 //! own: its files, its lock, what it refuses to open.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and knows its own sizes"
+)]
+
 mod store;
 
 use std::{fs, path::Path, sync::Arc};
 
 use blindbook::store::{
     BulkBucket, Generations, MAX_ROW_BYTES, MemoryGenerations, SledGenerations, SledOptions,
-    Store as _, StoreError,
+    StoreError,
 };
 use store::{bits, bucket, changed, conformance, number, put, rows};
 use tempfile::TempDir;
@@ -98,9 +106,7 @@ async fn no_value_spills_into_a_blob_file() {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            if folder.ends_with("blobs") {
-                panic!("sled put a value into a file of its own");
-            }
+            assert!(!folder.ends_with("blobs"), "sled put a value into a file of its own");
             blob_folders += u32::from(path.ends_with("blobs"));
             if path.is_dir() {
                 folders.push(path);

@@ -40,6 +40,7 @@ async fn staged(generations: &dyn Generations, prefix_bits: u32) -> Arc<dyn Stor
     generations.stage(bits(prefix_bits)).await.unwrap()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "keeps the call sites short")]
 fn misused<T>(result: Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Misuse(_)))
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod conformance;
+pub(crate) mod power;
 
 use blindbook::{
     bucket::{BUCKET_BYTES, Bucket, BucketNumber, PrefixBits},

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use super::{
     durable::Database,
     lock::FolderLock,
-    pages::{ENTRY_PAGES, Header, PAGE_BYTES, RowPlan, decode_rows, key},
+    pages::{ENTRY_PAGES, Header, PAGE_BYTES, RowPlan, decode_rows, joined, key},
 };
 use crate::{
     bucket::{BUCKET_BYTES, Bucket, BucketNumber, PrefixBits},
@@ -106,7 +106,7 @@ impl Partition {
         let mut entries = Vec::with_capacity(BUCKET_BYTES);
         // Page by page rather than by an iterator: sled counts what it caches
         // when pages are asked for, and evicts only then.
-        for (page, _) in (0..=u8::MAX).zip([(); ENTRY_PAGES]) {
+        for page in (0..=u8::MAX).take(ENTRY_PAGES) {
             let bytes = self.database.get(&key::entries(number, page))?;
             entries.extend_from_slice(&bytes.ok_or(StoreError::Damaged("a page is missing"))?);
         }
@@ -286,9 +286,7 @@ fn put_rows(
 }
 
 fn logged(number: BucketNumber, version: u64) -> [u8; 12] {
-    let [a, b, c, d] = number.get().to_be_bytes();
-    let [e, f, g, h, i, j, k, l] = version.to_be_bytes();
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+    joined(&[&number.get().to_be_bytes(), &version.to_be_bytes()])
 }
 
 fn sequence(bytes: &[u8]) -> Result<u64, StoreError> {
