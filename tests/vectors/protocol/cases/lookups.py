@@ -3,18 +3,12 @@
 from dataclasses import replace
 
 from reference import Refused, calls, edwards, voprf
-from reference.formats import (
-    Bucket,
-    EntryKeys,
-    Mapping,
-    bucket_number,
-    placement,
-    verify_bucket,
-)
+from reference.formats import Bucket, EntryKeys, Mapping, bucket_number, placement
 
 from . import DIRECTORY, PROVIDERS, STRANGER, filled, filler, mapping_fields, scalar, scalar_bytes
 
-TEL, MAIL, ACCT = "tel:+14155550100", "mailto:jos\u00e9@xn--bcher-kva.example", "acct:Alice@wa.example"
+TEL, ACCT = "tel:+14155550100", "acct:Alice@wa.example"
+MAIL = "mailto:jos\u00e9@xn--bcher-kva.example"
 KEYS = {name: edwards.public_key(seed) for name, seed in PROVIDERS.items()}
 ALICE = Mapping("wa.example", "alice", False, 1_700_000_000, 0, 86_400)
 SHOP = Mapping("chat.example", "caf\u00e9", True, 1_700_000_001, 1_800_000_000, 3_600)
@@ -236,7 +230,8 @@ def _bad(hit, rotation):
     stranger = voprf.evaluate(STRANGER.keys[1], hit.blinded, scalar("a nonce"))
     answer("proof_challenge", hit, one(proof=bytes([proof[0] ^ 1]) + proof[1:]))
     answer("proof_response", hit, one(proof=proof[:32] + scalar_bytes("no response")))
-    answer("proof_scalar_non_canonical", hit, one(proof=proof[:32] + edwards.L.to_bytes(32, "little")))
+    order = edwards.L.to_bytes(32, "little")
+    answer("proof_scalar_non_canonical", hit, one(proof=proof[:32] + order))
     answer("element_non_canonical", hit, one([elements[0], b"\xff" * 32]))
     answer("element_identity", hit, one([bytes(32), elements[1]]))
     answer("elements_swapped", hit, one(elements[::-1]))
@@ -251,11 +246,11 @@ def _bad(hit, rotation):
 
     (bucket, rule), = hit.buckets  # fmt: skip
     slots = rule["slots"]
-    emptied, emptied_rule = filled(rule["filler"], {})
     altered = {200: slots[200], 3: slots[3][:191] + bytes([slots[3][191] ^ 1])}
-    altered, altered_rule = filled(rule["filler"], altered)
-    refuse("bucket_emptied", hit, "buckets", None, [(replace(bucket, entries=emptied), emptied_rule)])
-    refuse("bucket_altered", hit, "buckets", None, [(replace(bucket, entries=altered), altered_rule)])
+    for name, other in (("emptied", {}), ("altered", altered)):
+        entries, other_rule = filled(rule["filler"], other)
+        changed = replace(bucket, entries=entries)
+        refuse(f"bucket_{name}", hit, "buckets", None, [(changed, other_rule)])
     refuse("bucket_version", hit, "buckets", None, [(replace(bucket, version=2), rule)])
     foreign = bucket.signed(STRANGER.seed, hit.prefix_bits)
     refuse("bucket_of_another_directory", hit, "buckets", None, [(foreign, rule)])
@@ -276,6 +271,7 @@ def _bad(hit, rotation):
     other = ALICE.signed(MAIL, PROVIDERS["wa.example"])
     lying = single("hit")
     nonce = filler("nonce of another", 12)
-    lying.slots[lying.number(0)][9] = lying.keys(0).seal(DIRECTORY.id, 1, 0, other.plaintext(), nonce)
+    entry = lying.keys(0).seal(DIRECTORY.id, 1, 0, other.plaintext(), nonce)
+    lying.slots[lying.number(0)][9] = entry
     refuse("mapping_of_another_identifier", hit, "mappings", None, lying.publish().buckets)
     return bad

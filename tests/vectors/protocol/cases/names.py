@@ -3,7 +3,7 @@
 from reference import check, edwards, identifiers
 from reference.formats import bucket_number, oprf_info, placement, read_key_file
 
-from . import DIRECTORY, PROVIDERS, STRANGER, refusal, seed
+from . import DIRECTORY, PROVIDERS, STRANGER, refusal
 
 READERS = {
     "sii": identifiers.sii,

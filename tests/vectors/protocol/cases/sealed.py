@@ -253,8 +253,8 @@ def bucket_cases():
 def _without_nonce(bucket, bits):
     """A signature by the right key whose R is the neutral element: the equation
     alone holds."""
-    scalar, _ = edwards._expand(DIRECTORY.seed)
+    scalar, _ = edwards.expand(DIRECTORY.seed)
     commitment = edwards.IDENTITY.compress()
     text = bucket.signature_input(DIRECTORY.id, bits)
-    k = edwards._sha512(commitment, DIRECTORY.public_key, text) % edwards.L
+    k = edwards.sha512(commitment, DIRECTORY.public_key, text) % edwards.L
     return commitment + (k * scalar % edwards.L).to_bytes(32, "little")

@@ -87,14 +87,16 @@ def _signed_cases(word, read):
         refuse("signature_long", body, signature + b"\0")
         refuse("signature", body, signature[:-1] + bytes([signature[-1] ^ 1]))
         refuse("signature_of_another_kind", body, DIRECTORY.sign(signed_input(other, body)))
-        refuse("signature_without_separator", body, DIRECTORY.sign(signed_input(word, b"")[:-1] + body))
+        joined = signed_input(word, b"")[:-1] + body
+        refuse("signature_without_separator", body, DIRECTORY.sign(joined))
         refuse("signature_of_the_body_alone", body, DIRECTORY.sign(body))
         refuse("key", body, signature, STRANGER.public_key)
         refuse("body", body[:-1] + bytes([body[-1] ^ 1]), signature)
         refuse("body_longer", body + UNKNOWN, signature)
         refuse("encoding", b"\xff" * 9)
         refuse("encoding_cut_short", body[:-1])
-        refuse("directory_of_another_key", body, STRANGER.sign(signed_input(word, body)), STRANGER.public_key)
+        foreign = STRANGER.sign(signed_input(word, body))
+        refuse("directory_of_another_key", body, foreign, STRANGER.public_key)
 
     return good, refuse, refuse_signatures, bad
 
@@ -221,5 +223,6 @@ def provider_cases():
     refuse_pin("succession_forged", keys[0], successions=[step(0, 1), forged])
     refuse_pin("succession_of_another_provider", keys[1], successions=[step(1, 2, "wb.example")])
     refuse_pin("succession_out_of_order", keys[0], successions=[step(1, 2), step(0, 1)])
-    refuse_pin("succession_beyond_the_key", keys[0], successions=[step(0, 1), step(1, 2), step(2, 3)])
+    beyond = [step(0, 1), step(1, 2), step(2, 3)]
+    refuse_pin("succession_beyond_the_key", keys[0], successions=beyond)
     return good, bad

@@ -137,26 +137,26 @@ IDENTITY = Point(0, 1)
 BASE = Point.decompress(bytes([0x58]) + bytes([0x66]) * 31)
 
 
-def _sha512(*parts):
+def sha512(*parts):
     return int.from_bytes(hashlib.sha512(b"".join(parts)).digest(), "little")
 
 
-def _expand(seed):
+def expand(seed):
     digest = hashlib.sha512(seed).digest()
     scalar = int.from_bytes(digest[:32], "little")
     return scalar & (2**254 - 8) | 2**254, digest[32:]
 
 
 def public_key(seed):
-    return (_expand(seed)[0] * BASE).compress()
+    return (expand(seed)[0] * BASE).compress()
 
 
 def sign(seed, message):
-    scalar, prefix = _expand(seed)
+    scalar, prefix = expand(seed)
     key = (scalar * BASE).compress()
-    r = _sha512(prefix, message) % L
+    r = sha512(prefix, message) % L
     commitment = (r * BASE).compress()
-    s = (r + _sha512(commitment, key, message) * scalar) % L
+    s = (r + sha512(commitment, key, message) * scalar) % L
     return commitment + s.to_bytes(32, "little")
 
 
@@ -173,5 +173,5 @@ def verify(key, message, signature):
         return False
     if point.is_small_order() or commitment.is_small_order():
         return False
-    k = _sha512(signature[:32], key, message) % L
+    k = sha512(signature[:32], key, message) % L
     return (s * BASE + k * -point).compress() == signature[:32]
