@@ -1,1 +1,213 @@
-//! Placeholder.
+//! The discovery provider's server: answers lookups over gRPC without learning
+//! whom they are about, and keeps on its feet whatever its peers send.
+//!
+//! [`Server::open`] checks that the directory, its keys and the options belong
+//! together; [`Server::run`] is the only door. Every call passes the gate
+//! (whole, uncompressed, bounded), then the lookup path, which imports neither
+//! the registry nor the identifier. What the directory says about itself is
+//! signed and kept fresh by the publisher. No part of a request is logged.
+
+mod accept;
+mod cache;
+mod clock;
+mod connection;
+mod evaluate;
+mod frames;
+mod gate;
+mod health;
+mod lookup;
+mod options;
+mod publish;
+mod published;
+mod status;
+mod tls;
+mod transcript;
+
+use std::{fmt, future::Future, sync::Arc};
+
+use tokio::net::TcpListener;
+
+pub use self::{
+    clock::Clock,
+    lookup::{Buckets, Lookup},
+    options::ServerOptions,
+    status::ERROR_DOMAIN,
+    tls::tls_config,
+    transcript::{Call, Transcript},
+};
+use self::{gate::Gate, health::Health, publish::Publisher, published::Published};
+use crate::{
+    bucket::{BucketNumber, PrefixBits},
+    epoch::Epoch,
+    keyring::Keyring,
+    store::{Generations, Store, StoreError},
+};
+
+/// Most epochs that are active at once: the old and the new of a rotation.
+const MAX_ACTIVE_EPOCHS: usize = 2;
+
+/// Crates whose logs below warnings hold parts of a request, or keys of the
+/// store: h2 prints malformed headers, sled the keys that it reads and writes.
+/// Whoever sets up logs must hold at least these at `warn`.
+pub const LOG_CAPS: [&str; 6] = ["h2", "hyper", "rustls", "sled", "tonic", "tower"];
+
+/// Why a server cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    // The operator's to mend.
+    /// The data folder has no directory.
+    #[error("the data folder holds no directory: load one first, with `blindbook load`")]
+    NoDirectory,
+    /// The buckets are signed by another identity key.
+    #[error("these keys are not the directory's: name the folder of keys that it was loaded with")]
+    ForeignKeys,
+    /// The buckets are sealed under an epoch whose seed is not there, or is
+    /// followed by too many others.
+    #[error("the directory is sealed under epoch {epoch}, which is not among the newest two seeds")]
+    NoSeed {
+        /// Which epoch.
+        epoch: Epoch,
+    },
+    /// An option that cannot be.
+    #[error("{name} {rule}")]
+    Option {
+        /// Which option.
+        name: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// Certificate and key do not serve.
+    #[error("TLS: {0}")]
+    Tls(String),
+
+    // The disk's.
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A bucket is missing.
+    #[error("the directory lacks a bucket that it must have: load it again")]
+    NoBucket,
+    /// What is remembered of the published sets is damaged.
+    #[error("the record of what was published is damaged: restore the data folder from a backup")]
+    Published,
+    /// A provider's name or key is damaged.
+    #[error("a provider's record is damaged: restore the data folder from a backup")]
+    Provider,
+
+    // Ours.
+    /// The service descriptors do not hold together.
+    #[error("reflection cannot be served: {0}")]
+    Reflection(String),
+}
+
+/// A server that is ready to run.
+pub struct Server {
+    options: ServerOptions,
+    lookup: Lookup,
+    publisher: Publisher,
+    transcript: Option<Arc<Transcript>>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Opens the current generation of a directory, checks that it can be
+    /// served with these keys, and signs what is to be published.
+    ///
+    /// # Errors
+    /// The options cannot be, the folder holds no directory or that of other
+    /// keys, or the store fails.
+    pub async fn open(
+        generations: Arc<dyn Generations>,
+        keyring: Arc<Keyring>,
+        options: ServerOptions,
+        clock: Clock,
+    ) -> Result<Self, ServerError> {
+        options.check()?;
+        let store = generations.current().await?.ok_or(ServerError::NoDirectory)?;
+        let active = active_epochs(&keyring);
+        check_directory(store.as_ref(), &keyring, &active).await?;
+        let published = Arc::new(Published::default());
+        let publisher = Publisher::new(
+            generations,
+            keyring.clone(),
+            store.prefix_bits(),
+            active.clone(),
+            &options,
+            clock,
+            published.clone(),
+        );
+        publisher.refresh().await?;
+        let lookup = Lookup::new(store, keyring, active, published, &options);
+        Ok(Self { options, lookup, publisher, transcript: None })
+    }
+
+    /// Records every call from the bytes that arrive. For demos and tests: a
+    /// transcript grows for as long as the server runs, and holds what no log
+    /// may.
+    #[must_use]
+    pub fn record(mut self, transcript: Arc<Transcript>) -> Self {
+        self.transcript = Some(transcript);
+        self
+    }
+
+    /// The lookup path, for whoever changes buckets while it serves.
+    #[must_use]
+    pub fn lookup(&self) -> Lookup {
+        self.lookup.clone()
+    }
+
+    /// Serves until `shutdown` ends; then takes no new calls, and returns when
+    /// those under way have ended or the drain timeout has passed.
+    ///
+    /// # Errors
+    /// The store fails before the first connection is taken.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServerError> {
+        let health = Health::new().await;
+        let gate = Gate::new(self.lookup, health.service(), self.transcript, &self.options)?;
+        // It may have been opened long ago.
+        self.publisher.refresh().await?;
+        health.set(true).await;
+        tokio::select! {
+            () = accept::serve(listener, gate, &self.options, &health, shutdown) => Ok(()),
+            never = self.publisher.keep(&health) => match never {},
+        }
+    }
+}
+
+/// The epochs that clients may use: the newest two that there are seeds of.
+fn active_epochs(keyring: &Keyring) -> Vec<Epoch> {
+    let mut epochs: Vec<Epoch> = keyring.epochs().map(|(epoch, _)| epoch).collect();
+    let old = epochs.len().saturating_sub(MAX_ACTIVE_EPOCHS);
+    epochs.drain(..old);
+    epochs
+}
+
+/// Whether the directory's first bucket is there, signed and sealed by these
+/// keys.
+async fn check_directory(
+    store: &dyn Store,
+    keyring: &Keyring,
+    active: &[Epoch],
+) -> Result<(), ServerError> {
+    let Ok(first) = BucketNumber::new(0, PrefixBits::ZERO) else {
+        return Err(ServerError::NoBucket);
+    };
+    let bucket = store.bucket(first).await?.ok_or(ServerError::NoBucket)?;
+    bucket
+        .verify(keyring.directory(), &keyring.identity().verifying_key())
+        .map_err(|_| ServerError::ForeignKeys)?;
+    if active.contains(&bucket.epoch) {
+        Ok(())
+    } else {
+        Err(ServerError::NoSeed { epoch: bucket.epoch })
+    }
+}

@@ -7,10 +7,18 @@
 //! The store knows neither identifiers nor keys: rows come sealed, under keys
 //! that say nothing.
 
+mod check;
+mod memory;
+mod sled;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::{
+    memory::MemoryGenerations,
+    sled::{SledGenerations, SledOptions},
+};
 use crate::bucket::{Bucket, BucketNumber, PrefixBits};
 
 /// Most bytes of one sealed row.
@@ -21,6 +29,9 @@ pub const MAX_META_BYTES: usize = 8192;
 
 /// Most bytes of a metadata key.
 pub const MAX_META_KEY_BYTES: usize = 512;
+
+/// Changes that a partition's log keeps at least, unless told otherwise.
+pub const DEFAULT_CHANGE_LOG_ENTRIES: u64 = 65_536;
 
 /// Names a row within its bucket: a keyed hash, meaningless without the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -127,8 +127,7 @@ impl ProviderList {
                 rule: "must be the identity key's",
             });
         }
-        let providers =
-            body.providers.iter().map(check_provider).collect::<Result<Vec<_>, _>>()?;
+        let providers = body.providers.iter().map(check_provider).collect::<Result<Vec<_>, _>>()?;
         if !providers.is_sorted_by(|one, next| one.name < next.name) {
             return Err(WireError::Rule { field: "providers", rule: "must ascend by name" });
         }

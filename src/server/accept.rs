@@ -1,0 +1,183 @@
+//! Takes connections in and lets them go: a bounded number, each with bounded
+//! streams, windows and patience; at the end a bounded farewell.
+
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::{JoinError, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    ServerOptions,
+    connection::{Connection, End, Patience, Watched},
+    gate::{Entrance, Gate},
+    health::Health,
+};
+
+/// Unread bytes of one request: twice the longest good one.
+const STREAM_WINDOW_BYTES: u32 = 32 << 10;
+
+/// Unread bytes of all requests of one connection.
+const CONNECTION_WINDOW_BYTES: u32 = 128 << 10;
+
+/// Unsent bytes of one answer that HTTP/2 takes before it waits for the peer.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+
+/// Bytes of the headers of one request.
+const MAX_HEADER_LIST_BYTES: u32 = 8 << 10;
+
+/// Pause after a failed accept, as when file descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all connections share.
+struct Host {
+    gate: Arc<Gate>,
+    tls: Option<TlsAcceptor>,
+    http: http2::Builder<TokioExecutor>,
+    patience: Patience,
+    handshake_timeout: Duration,
+    stall_timeout: Duration,
+}
+
+impl Host {
+    fn new(gate: Gate, options: &ServerOptions) -> Self {
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
+            .auto_date_header(false)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .max_header_list_size(MAX_HEADER_LIST_BYTES)
+            .max_concurrent_streams(options.max_streams)
+            .keep_alive_interval(options.keepalive_interval)
+            .keep_alive_timeout(options.keepalive_timeout);
+        Self {
+            gate: Arc::new(gate),
+            tls: options.tls.clone().map(TlsAcceptor::from),
+            http,
+            patience: Patience::of(options),
+            handshake_timeout: options.handshake_timeout,
+            stall_timeout: options.stall_timeout,
+        }
+    }
+
+    /// One connection, from its first byte to its last.
+    async fn serve(self: Arc<Self>, stream: TcpStream, id: u64, stopping: watch::Receiver<bool>) {
+        let connection = Connection::new(id);
+        // A frame that waits for others costs a round trip.
+        if stream.set_nodelay(true).is_err() {
+            return; // It is gone already.
+        }
+        match &self.tls {
+            None => self.drive(stream, connection, stopping).await,
+            Some(tls) => {
+                if let Ok(Ok(stream)) = timeout(self.handshake_timeout, tls.accept(stream)).await {
+                    self.drive(stream, connection, stopping).await;
+                }
+            }
+        }
+    }
+
+    async fn drive<S>(
+        &self,
+        stream: S,
+        connection: Arc<Connection>,
+        mut stopping: watch::Receiver<bool>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = TokioIo::new(Watched::new(stream, connection.clone()));
+        let entrance = Entrance { gate: self.gate.clone(), connection: connection.clone() };
+        let mut http = pin!(self.http.serve_connection(stream, entrance));
+        let mut watch = pin!(connection.watch(self.patience));
+        let mut stops = pin!(async move { stopping.wait_for(|stopping| *stopping).await.is_ok() });
+        let mut told = false;
+        loop {
+            tokio::select! {
+                // What a peer did to its connection is nobody's news.
+                _ = &mut http => return,
+                end = &mut watch => match end {
+                    End::Idle => {
+                        http.as_mut().graceful_shutdown();
+                        let _ = timeout(self.stall_timeout, http).await;
+                        return;
+                    }
+                    End::NoPreface | End::Stalled | End::Silent => {
+                        tracing::debug!(?end, "connection cut off");
+                        return;
+                    }
+                },
+                _ = &mut stops, if !told => {
+                    told = true;
+                    http.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// Serves until `shutdown` ends, then lets the calls under way end, for as long
+/// as the options say.
+pub(super) async fn serve(
+    listener: TcpListener,
+    gate: Gate,
+    options: &ServerOptions,
+    health: &Health,
+    shutdown: impl Future<Output = ()>,
+) {
+    let host = Arc::new(Host::new(gate, options));
+    let room = Arc::new(Semaphore::new(options.max_connections));
+    let (stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    let mut ids = 0..;
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(ended) = connections.join_next() => tell(ended),
+            accepted = listener.accept() => match accepted {
+                // Without room the stream is closed at once: its peer need not
+                // wait to learn that there is none.
+                Ok((stream, _)) => if let Ok(place) = room.clone().try_acquire_owned() {
+                    let serving =
+                        host.clone().serve(stream, ids.next().unwrap_or(u64::MAX), stopping.clone());
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    // From here on a new peer is refused by the system.
+    drop(listener);
+    health.stop().await;
+    stop.send_replace(true);
+    let drained = timeout(options.drain_timeout, async {
+        while let Some(ended) = connections.join_next().await {
+            tell(ended);
+        }
+    });
+    if drained.await.is_err() {
+        tracing::warn!(connections = connections.len(), "calls under way were cut off");
+    }
+    connections.shutdown().await;
+}
+
+/// A connection that panicked is our fault and must not pass unseen.
+fn tell(ended: Result<(), JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        tracing::error!("internal error: a connection's task panicked");
+    }
+}

@@ -1,0 +1,494 @@
+//! The gate that every call passes: what it may ask for, how long its messages
+//! may be, how many calls there may be, and how its answer leaves. Behind it a
+//! request is one whole, uncompressed message of bounded size.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Code, Status, codegen::Service, server::NamedService};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthService;
+
+use super::{
+    ServerError, ServerOptions,
+    connection::{Call, Connection, Debt},
+    frames::Frames,
+    lookup::Lookup,
+    transcript::{Recording, Transcript},
+};
+use crate::wire::{
+    BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES,
+    proto::{FILE_DESCRIPTOR_SET, discovery_service_server::DiscoveryServiceServer},
+};
+
+/// Calls that may last, health watches and reflection, at once.
+const MAX_LASTING_CALLS: usize = 64;
+
+/// Bytes of a message beside its batch.
+const SLACK_BYTES: usize = 64;
+
+/// Bytes of one prefix as it may be encoded, packed or each with its tag.
+const PREFIX_BYTES: usize = 5;
+
+/// Longest message of health and reflection.
+const MAX_SERVICE_MESSAGE_BYTES: usize = 1024;
+
+/// Why a call does not pass. The peer is at fault, but for `Busy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CallError {
+    /// The request names a compression.
+    #[error("compressed messages are not taken: send grpc-encoding: identity or none")]
+    Encoding,
+    /// The request sets the flag of a compressed message and names none.
+    #[error("a message has the compressed flag, but no grpc-encoding is named, nor would be taken")]
+    CompressedFlag,
+    /// The first byte of a frame is neither 0 nor 1.
+    #[error("a frame must begin with the flag 0")]
+    Flag,
+    /// The message is longer than any good one.
+    #[error("a message of this method has at most {limit} bytes")]
+    TooLong {
+        /// The most that the method takes.
+        limit: usize,
+    },
+    /// The body ends within a message, or without one.
+    #[error("the request ends before its message is whole")]
+    CutShort,
+    /// A second message.
+    #[error("this method takes one message")]
+    Surplus,
+    /// The bytes are no protobuf message of the method's kind.
+    #[error("the request is not an encoded message of its kind")]
+    Undecodable,
+    /// No such service or method.
+    #[error("there is no such method")]
+    Method,
+    /// As many calls are under way as the server takes.
+    #[error("too many calls are under way")]
+    Busy,
+}
+
+/// A method of this server.
+#[derive(Clone, Copy)]
+struct Route {
+    to: To,
+    max_message_bytes: usize,
+    /// Whether the peer sends one message and ends, or may go on.
+    one_message: bool,
+    /// Whether the call lasts as long as the peer wants.
+    lasts: bool,
+}
+
+#[derive(Clone, Copy)]
+enum To {
+    Discovery,
+    Health,
+    Reflection,
+}
+
+impl Route {
+    fn of(path: &str) -> Option<Self> {
+        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+        let once =
+            |to, max_message_bytes| Self { to, max_message_bytes, one_message: true, lasts: false };
+        let most = |batches: &[usize]| batches.iter().copied().max().unwrap_or(0);
+        match (service, method) {
+            (DISCOVERY, "GetParameters" | "ListProviders") => {
+                Some(once(To::Discovery, SLACK_BYTES))
+            }
+            (DISCOVERY, "Evaluate") => {
+                Some(once(To::Discovery, most(&ELEMENT_BATCHES) * ELEMENT_BYTES + SLACK_BYTES))
+            }
+            (DISCOVERY, "FetchBuckets") => {
+                Some(once(To::Discovery, most(&BUCKET_BATCHES) * PREFIX_BYTES + SLACK_BYTES))
+            }
+            (HEALTH, "Check") => Some(once(To::Health, MAX_SERVICE_MESSAGE_BYTES)),
+            (HEALTH, "Watch") => {
+                Some(Self { lasts: true, ..once(To::Health, MAX_SERVICE_MESSAGE_BYTES) })
+            }
+            (REFLECTION, "ServerReflectionInfo") => Some(Self {
+                to: To::Reflection,
+                max_message_bytes: MAX_SERVICE_MESSAGE_BYTES,
+                one_message: false,
+                lasts: true,
+            }),
+            _ => None,
+        }
+    }
+}
+
+const DISCOVERY: &str = <DiscoveryServiceServer<Lookup> as NamedService>::NAME;
+const HEALTH: &str = <HealthServer<HealthService> as NamedService>::NAME;
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+
+type Answering = Pin<Box<dyn Future<Output = Response<tonic::body::Body>> + Send>>;
+type Door = Arc<dyn Fn(Request<tonic::body::Body>) -> Answering + Send + Sync>;
+
+/// What lies behind the gate, for all connections.
+pub(super) struct Gate {
+    discovery: DiscoveryServiceServer<Lookup>,
+    health: HealthServer<HealthService>,
+    reflection: Door,
+    calls: Arc<Semaphore>,
+    lasting: Arc<Semaphore>,
+    transcript: Option<Arc<Transcript>>,
+}
+
+impl Gate {
+    pub(super) fn new(
+        lookup: Lookup,
+        health: HealthServer<HealthService>,
+        transcript: Option<Arc<Transcript>>,
+        options: &ServerOptions,
+    ) -> Result<Self, ServerError> {
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|error| ServerError::Reflection(error.to_string()))?;
+        let reflection = move |request| -> Answering {
+            let mut reflection = reflection.clone();
+            Box::pin(async move {
+                let Ok(response) = reflection.call(request).await;
+                response
+            })
+        };
+        Ok(Self {
+            discovery: DiscoveryServiceServer::new(lookup),
+            health,
+            reflection: Arc::new(reflection),
+            calls: Arc::new(Semaphore::new(options.max_calls)),
+            lasting: Arc::new(Semaphore::new(MAX_LASTING_CALLS)),
+            transcript,
+        })
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        connection: Arc<Connection>,
+        request: Request<Incoming>,
+    ) -> Response<Answer> {
+        let call = connection.call();
+        let recording = self.transcript.as_ref().map(|transcript| {
+            transcript.begin(connection.id, request.uri().path(), request.headers())
+        });
+        let (response, permit) = self.pass(&connection, request, recording.as_ref()).await;
+        if let Some(recording) = &recording {
+            recording.ends(response.headers());
+        }
+        let leaving = Arc::new(Leaving { call, _permit: permit });
+        response.map(|body| Answer { body, leaving, recording, frames: Frames::default() })
+    }
+
+    async fn pass(
+        &self,
+        connection: &Arc<Connection>,
+        request: Request<Incoming>,
+        recording: Option<&Recording>,
+    ) -> (Response<tonic::body::Body>, Option<OwnedSemaphorePermit>) {
+        if let Err(status) = check_http(&request) {
+            let mut response = Response::new(tonic::body::Body::empty());
+            *response.status_mut() = status;
+            return (response, None);
+        }
+        let admitted = Route::of(request.uri().path()).ok_or(CallError::Method).and_then(|route| {
+            check_encoding(&request)?;
+            let room = if route.lasts { &self.lasting } else { &self.calls };
+            let permit = room.clone().try_acquire_owned().map_err(|_| CallError::Busy)?;
+            Ok((route, permit))
+        });
+        let (route, permit) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => return (refuse(error), None),
+        };
+        let request = request.map(|body| Checked {
+            body,
+            frames: Frames::default(),
+            messages: 0,
+            route,
+            debt: route.one_message.then(|| connection.owe()),
+            recording: recording.cloned(),
+        });
+        let response = match route.to {
+            To::Discovery => {
+                let Ok(response) = self.discovery.clone().call(request).await;
+                response
+            }
+            To::Health => {
+                let Ok(response) = self.health.clone().call(request).await;
+                response
+            }
+            To::Reflection => (self.reflection)(request.map(tonic::body::Body::new)).await,
+        };
+        (explain(response), Some(permit))
+    }
+}
+
+/// gRPC over HTTP/2 is POST with its own content type; anything else is no
+/// gRPC and gets an HTTP status.
+fn check_http<B>(request: &Request<B>) -> Result<(), StatusCode> {
+    if request.method() != Method::POST {
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let is_grpc = |kind: &HeaderValue| {
+        let rest = kind.as_bytes().strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    };
+    if request.headers().get(CONTENT_TYPE).is_some_and(is_grpc) {
+        Ok(())
+    } else {
+        Err(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    }
+}
+
+fn check_encoding<B>(request: &Request<B>) -> Result<(), CallError> {
+    let identity = |encoding: &HeaderValue| encoding.as_bytes() == b"identity";
+    if request.headers().get_all("grpc-encoding").iter().all(identity) {
+        Ok(())
+    } else {
+        Err(CallError::Encoding)
+    }
+}
+
+fn refuse(error: CallError) -> Response<tonic::body::Body> {
+    let mut response = Status::from(error).into_http();
+    if error == CallError::Encoding {
+        // The algorithms that are taken, as gRPC's compression page asks for.
+        response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+    }
+    response
+}
+
+/// Puts our words for a status that the library made: its own have no details,
+/// and what they quote is not ours to say. All others have details.
+fn explain(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+    let Some(status) = response.extensions().get::<Status>() else { return response };
+    if !status.details().is_empty() {
+        return response;
+    }
+    match status.code() {
+        // Behind the checks of the frames, only the decoder is left to fail.
+        Code::Internal => refuse(CallError::Undecodable),
+        Code::Unimplemented => refuse(CallError::Method),
+        // Health says NOT_FOUND for a service that it does not know.
+        _ => response,
+    }
+}
+
+/// The gate as one connection sees it.
+pub(super) struct Entrance {
+    pub(super) gate: Arc<Gate>,
+    pub(super) connection: Arc<Connection>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Entrance {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (gate, connection) = (self.gate.clone(), self.connection.clone());
+        Box::pin(async move { Ok(gate.answer(connection, request).await) })
+    }
+}
+
+/// The body of a request, checked frame by frame as it arrives: nothing is
+/// kept of a message that is too long.
+struct Checked {
+    body: Incoming,
+    frames: Frames,
+    messages: usize,
+    route: Route,
+    /// The peer owes the rest of the request.
+    debt: Option<Debt>,
+    recording: Option<Recording>,
+}
+
+impl Checked {
+    fn check(&mut self, piece: &[u8]) -> Result<(), CallError> {
+        let (route, messages) = (self.route, &mut self.messages);
+        self.frames.read(piece, |flag, length| {
+            *messages += 1;
+            match flag {
+                0 => {}
+                1 => return Err(CallError::CompressedFlag),
+                _ => return Err(CallError::Flag),
+            }
+            if length > route.max_message_bytes {
+                return Err(CallError::TooLong { limit: route.max_message_bytes });
+            }
+            if route.one_message && *messages > 1 {
+                return Err(CallError::Surplus);
+            }
+            Ok(())
+        })
+    }
+
+    fn check_end(&self) -> Result<(), CallError> {
+        let enough = self.messages > 0 || !self.route.one_message;
+        if enough && self.frames.is_between_messages() { Ok(()) } else { Err(CallError::CutShort) }
+    }
+}
+
+impl Body for Checked {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                // The stream was reset or the connection broke: nobody reads
+                // the status.
+                this.debt = None;
+                return Poll::Ready(Some(Err(CallError::CutShort.into())));
+            }
+            None => {
+                this.debt = None;
+                let end = this.check_end().err().map(|error| Err(error.into()));
+                return Poll::Ready(end);
+            }
+        };
+        let checked = if let Some(piece) = frame.data_ref() {
+            if let Some(recording) = &this.recording {
+                recording.arrived(piece);
+            }
+            this.check(piece)
+        } else {
+            this.check_end()
+        };
+        if this.body.is_end_stream() {
+            this.debt = None;
+        }
+        Poll::Ready(Some(checked.map(|()| frame).map_err(Status::from)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What an answer holds while any byte of it is in memory.
+struct Leaving {
+    call: Call,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The body of an answer.
+pub(super) struct Answer {
+    body: tonic::body::Body,
+    leaving: Arc<Leaving>,
+    recording: Option<Recording>,
+    frames: Frames,
+}
+
+/// A piece of an answer: the peer owes its taking, and its call is not over,
+/// until the transport has written it and lets go of it.
+struct Piece {
+    bytes: Bytes,
+    _debt: Debt,
+    _leaving: Arc<Leaving>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
+        if let Some(recording) = &this.recording {
+            if let Some(piece) = frame.data_ref() {
+                recording.leaves(&mut this.frames, piece);
+            }
+            if let Some(trailers) = frame.trailers_ref() {
+                recording.ends(trailers);
+            }
+        }
+        let frame = frame.map_data(|bytes| {
+            Bytes::from_owner(Piece {
+                bytes,
+                _debt: this.leaving.call.connection().owe(),
+                _leaving: this.leaving.clone(),
+            })
+        });
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_declared_method_has_a_route_and_no_other_has() {
+        for method in ["GetParameters", "ListProviders", "Evaluate", "FetchBuckets"] {
+            let route = Route::of(&format!("/blindbook.v1.DiscoveryService/{method}")).unwrap();
+            assert!(route.one_message && !route.lasts, "{method}");
+        }
+        assert!(Route::of("/grpc.health.v1.Health/Watch").unwrap().lasts);
+        assert!(!Route::of("/grpc.health.v1.Health/Check").unwrap().lasts);
+        assert!(
+            !Route::of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+                .unwrap()
+                .one_message
+        );
+        for path in ["", "/", "Evaluate", "/blindbook.v1.DiscoveryService/", "/x/Evaluate"] {
+            assert!(Route::of(path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn only_grpc_without_compression_passes() {
+        let request = |method: &str, kind: &str, encoding: &str| {
+            let mut request = Request::builder().method(method).header("content-type", kind);
+            if !encoding.is_empty() {
+                request = request.header("grpc-encoding", encoding);
+            }
+            request.body(()).unwrap()
+        };
+        let status = |method, kind| check_http(&request(method, kind, "")).err();
+        assert_eq!(status("POST", "application/grpc"), None);
+        assert_eq!(status("POST", "application/grpc+proto"), None);
+        assert_eq!(status("GET", "application/grpc"), Some(StatusCode::METHOD_NOT_ALLOWED));
+        let other = Some(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(status("POST", "application/grpc-web"), other);
+        assert_eq!(status("POST", "text/plain"), other);
+        let encoding = |name| check_encoding(&request("POST", "application/grpc", name)).err();
+        assert_eq!(encoding(""), None);
+        assert_eq!(encoding("identity"), None);
+        assert_eq!(encoding("gzip"), Some(CallError::Encoding));
+    }
+}
