@@ -1,3 +1,10 @@
-//! The `blindbook` command.
+//! The `blindbook` command: one subcommand for each thing an operator or a
+//! user does.
 
-fn main() {}
+mod commands;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::run()
+}

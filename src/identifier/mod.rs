@@ -126,6 +126,15 @@ impl Sii {
         if sii.as_str() == canonical { Ok(sii) } else { Err(IdentifierError::NotCanonical) }
     }
 
+    /// Takes back what this directory canonicalised, sealed and has just
+    /// authenticated: nothing but the scheme is looked at, so that a number
+    /// stays readable when later metadata would refuse it.
+    #[cfg(feature = "server")]
+    pub(crate) fn from_stored(canonical: &str) -> Option<Self> {
+        let (kind, _) = SiiKind::split(canonical)?;
+        Some(Self { canonical: Zeroizing::new(canonical.into()), kind })
+    }
+
     /// The canonical form.
     #[must_use]
     pub fn as_str(&self) -> &str {

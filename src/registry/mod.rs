@@ -1,1 +1,33 @@
-//! Placeholder.
+//! The registry: who may be found. It is the truth, sealed in rows that lie
+//! with their bucket; buckets are its published form.
+//!
+//! [`load`] fills it from the files of an application provider, at the speed
+//! of the arithmetic on all cores and in bounded memory.
+
+mod build;
+mod counts;
+mod error;
+mod lines;
+mod load;
+mod people;
+mod plan;
+mod progress;
+mod providers;
+mod read;
+mod records;
+mod report;
+mod row;
+mod source;
+mod spill;
+mod survey;
+mod work;
+
+pub use counts::{Counts, counts};
+pub use error::{HeaderError, LoadError, RowFault};
+pub use lines::MAX_LINE_BYTES;
+pub use load::{LoadOptions, load};
+pub use progress::{Phase, Progress, Snapshot};
+pub use providers::providers;
+pub use read::Input;
+pub use records::DEFAULT_TTL_S;
+pub use report::{BadLine, BadLines, LoadReport, Reason};

@@ -1,0 +1,184 @@
+//! The connections: a few channels used in turn, over TLS unless the address
+//! says plain text, and the one way to repeat a call.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use http::Uri;
+use rand::RngExt as _;
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::{
+    Request, Response, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+use super::{ClientError, ClientOptions, error::is_transport};
+use crate::wire::proto::discovery_service_client::DiscoveryServiceClient;
+
+pub(super) type Stub = DiscoveryServiceClient<Channel>;
+
+/// Room for the largest answer but the provider list: one bucket, or a batch
+/// under two epochs.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// Room for about 20,000 providers.
+const MAX_PROVIDERS_BYTES: usize = 4 * 1024 * 1024;
+
+/// An answer of 256 buckets in flight without a pause for the window.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+pub(super) struct Pool {
+    channels: Vec<Channel>,
+    next: AtomicUsize,
+    pub(super) deadline: Duration,
+}
+
+impl Pool {
+    /// Prepares the channels. Each connects when it is first used, and again
+    /// after it broke.
+    pub(super) fn open(options: &ClientOptions) -> Result<Self, ClientError> {
+        let uri: Uri = options.server.parse().map_err(|_| ClientError::Address)?;
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(ClientError::Address);
+        }
+        let tls = match (uri.scheme_str(), &options.ca_pem) {
+            (Some("https"), None) => Some(ClientTlsConfig::new().with_webpki_roots()),
+            (Some("https"), Some(pem)) => Some(tls_with(pem)?),
+            (Some("http"), None) => None,
+            (Some("http"), Some(_)) => {
+                let rule = "is of no use for an http:// address: use https://, or leave it out";
+                return Err(ClientError::Option { option: "ca_pem", rule });
+            }
+            _ => return Err(ClientError::Address),
+        };
+        let mut endpoint = Endpoint::from(uri)
+            .user_agent(concat!("blindbook/", env!("CARGO_PKG_VERSION")))
+            .map_err(|_| ClientError::Address)?
+            .connect_timeout(options.deadline)
+            .tcp_keepalive(Some(Duration::from_secs(60)))
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_max_header_list_size(MAX_HEADER_BYTES);
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls_config(tls).map_err(|_| ClientError::CertificateAuthority)?;
+        }
+        let channels = (0..options.connections).map(|_| endpoint.connect_lazy()).collect();
+        Ok(Self { channels, next: AtomicUsize::new(0), deadline: options.deadline })
+    }
+
+    /// The next channel in turn.
+    pub(super) fn stub(&self) -> Result<Stub, ClientError> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        // There is at least one channel: the options were checked.
+        let channel = self
+            .channels
+            .get(turn % self.channels.len().max(1))
+            .ok_or(ClientError::Option { option: "connections", rule: "must be 1 to 64" })?;
+        Ok(Stub::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    /// The same for the one long message.
+    pub(super) fn stub_for_providers(&self) -> Result<Stub, ClientError> {
+        Ok(self.stub()?.max_decoding_message_size(MAX_PROVIDERS_BYTES))
+    }
+
+    /// A request that names the deadline. The same for every call, whatever is
+    /// left of it: nothing about this client's past shows.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.deadline);
+        request
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.deadline
+    }
+
+    /// Makes a call without side effects, and once more when the first got no
+    /// answer for want of a connection.
+    pub(super) async fn call<T, F>(
+        &self,
+        mut call: impl FnMut() -> Result<F, ClientError>,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let once_or_twice = async {
+            match call()?.await {
+                Err(status) if is_transport(&status) => {
+                    pause().await;
+                    Ok::<_, ClientError>(call()?.await)
+                }
+                other => Ok(other),
+            }
+        };
+        timeout_at(self.deadline(), once_or_twice)
+            .await
+            .map_err(|_| ClientError::DeadlineExceeded(self.deadline))??
+            .map(Response::into_inner)
+            .map_err(|status| ClientError::from_status(&status, self.deadline))
+    }
+}
+
+/// A short pause before a call is repeated, not the same for all clients of a
+/// server that restarts.
+pub(super) async fn pause() {
+    let pause_ms = rand::rng().random_range(50..150);
+    sleep(Duration::from_millis(pause_ms)).await;
+}
+
+fn tls_with(pem: &[u8]) -> Result<ClientTlsConfig, ClientError> {
+    // A file without certificates would trust nobody, and say so only as a
+    // failed handshake.
+    let begin = b"-----BEGIN CERTIFICATE-----";
+    if !pem.windows(begin.len()).any(|window| window == begin) {
+        return Err(ClientError::CertificateAuthority);
+    }
+    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+
+    fn open(server: &str, ca_pem: Option<&[u8]>) -> Result<Pool, ClientError> {
+        let identity = SigningKey::from_bytes(&[1; 32]).verifying_key();
+        let mut options = ClientOptions::new(server, identity);
+        options.ca_pem = ca_pem.map(<[u8]>::to_vec);
+        Pool::open(&options)
+    }
+
+    #[tokio::test]
+    async fn only_http_and_https_addresses_are_taken() {
+        assert!(open("http://127.0.0.1:7000", None).is_ok());
+        assert!(open("https://dp.example", None).is_ok());
+        for bad in ["", "dp.example", "dp.example:443", "ftp://dp.example", "https://", "/x"] {
+            assert!(matches!(open(bad, None), Err(ClientError::Address)), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_is_none_is_refused_and_never_ignored() {
+        let refused = open("https://dp.example", Some(b"not PEM"));
+        assert!(matches!(refused, Err(ClientError::CertificateAuthority)));
+        let refused = open("http://dp.example", Some(b"-----BEGIN CERTIFICATE-----"));
+        assert!(matches!(refused, Err(ClientError::Option { option: "ca_pem", .. })));
+    }
+
+    #[tokio::test]
+    async fn channels_are_used_in_turn() {
+        let pool = open("http://127.0.0.1:7000", None).unwrap();
+        for _ in 0..pool.channels.len() {
+            pool.stub().unwrap();
+        }
+        assert_eq!(pool.next.load(Ordering::Relaxed), pool.channels.len());
+    }
+}

@@ -1,0 +1,134 @@
+//! What a client is told: which directory, how to reach it, and how much it
+//! may tell.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use ed25519_dalek::VerifyingKey;
+
+use super::ClientError;
+use crate::{bucket::PrefixBits, identifier::Provider};
+
+/// Bits that may be sent unless told otherwise: about 140 entries share them
+/// in the largest directory that uses all of them.
+const MAX_PREFIX_BITS: u32 = 17;
+
+/// Most connections that one client keeps.
+const MAX_CONNECTIONS: usize = 64;
+
+/// The time, passed in.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()))
+    }
+
+    /// Any clock that tells seconds since 1970.
+    pub fn new(now_s: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now_s))
+    }
+
+    pub(super) fn now_s(&self) -> u64 {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock(..)")
+    }
+}
+
+/// How a [`Client`](super::Client) reaches a directory and what it accepts.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// `https://HOST[:PORT]`, or `http://HOST[:PORT]` for plain text.
+    pub server: String,
+    /// The directory's identity key: pinned, never learned.
+    pub identity: VerifyingKey,
+    /// The PEM certificates that may sign the server's; the Web's roots when
+    /// there are none. Whatever TLS says, every answer is checked against
+    /// `identity`.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The most bits of a placement that are sent, whatever the server signs.
+    pub max_prefix_bits: PrefixBits,
+    /// How long one exchange may take, its one retry included.
+    pub deadline: Duration,
+    /// Connections kept, used in turn.
+    pub connections: usize,
+    /// Keys of application providers that are known otherwise. Those of all
+    /// other providers are pinned when they are first seen.
+    pub provider_keys: Vec<(Provider, VerifyingKey)>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl ClientOptions {
+    /// The defaults for the directory of this identity at this address.
+    #[must_use]
+    pub fn new(server: impl Into<String>, identity: VerifyingKey) -> Self {
+        Self {
+            server: server.into(),
+            identity,
+            ca_pem: None,
+            max_prefix_bits: PrefixBits::new(MAX_PREFIX_BITS).unwrap_or(PrefixBits::ZERO),
+            deadline: Duration::from_secs(10),
+            connections: 4,
+            provider_keys: Vec::new(),
+            clock: Clock::system(),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ClientError> {
+        let refuse = |option, rule| Err(ClientError::Option { option, rule });
+        if self.identity.is_weak() {
+            return refuse("identity", "must be an Ed25519 key of the full order");
+        }
+        if self.provider_keys.iter().any(|(_, key)| key.is_weak()) {
+            return refuse("provider_keys", "must be Ed25519 keys of the full order");
+        }
+        if self.deadline.is_zero() {
+            return refuse("deadline", "must be longer than nothing");
+        }
+        if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
+            return refuse("connections", "must be 1 to 64");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+
+    #[test]
+    fn options_out_of_range_are_refused_by_name() {
+        let good = ClientOptions::new("", SigningKey::from_bytes(&[1; 32]).verifying_key());
+        assert!(good.check().is_ok());
+        let weak = VerifyingKey::from_bytes(&[0; 32]).unwrap();
+        let provider = Provider::parse("wa.example").unwrap();
+        for (bad, name) in [
+            (ClientOptions { identity: weak, ..good.clone() }, "identity"),
+            (
+                ClientOptions { provider_keys: vec![(provider, weak)], ..good.clone() },
+                "provider_keys",
+            ),
+            (ClientOptions { deadline: Duration::ZERO, ..good.clone() }, "deadline"),
+            (ClientOptions { connections: 0, ..good.clone() }, "connections"),
+            (ClientOptions { connections: 65, ..good }, "connections"),
+        ] {
+            let refused = bad.check();
+            assert!(matches!(refused, Err(ClientError::Option { option, .. }) if option == name));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `blindbook lookup`: who is behind an identifier, and at which service.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, anyhow};
+use blindbook::{
+    client::{Answer, Client, ClientError, ClientOptions, FolderState, MemoryState, State},
+    identifier::{Provider, Region, Sii},
+    keyring,
+};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::{Failure, Outcome, input, logs, runtime};
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    /// Hash-prefix buckets
+    Bucket,
+}
+
+/// Look up identifiers
+#[derive(clap::Args)]
+pub(crate) struct Lookup {
+    /// The discovery provider, as `https://dp.example:4433`
+    #[arg(long, value_name = "URL")]
+    server: String,
+    /// Its public identity key, identity.pub
+    #[arg(long, value_name = "FILE")]
+    identity: PathBuf,
+    /// CA certificates, PEM, instead of the public ones
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Region of numbers without `+`, as US
+    #[arg(long, value_name = "CODE")]
+    region: Option<Region>,
+    /// Where pinned keys, versions and decoys are kept
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// A provider's key, as `wa.example=ap.pub`, instead of the first one seen
+    #[arg(long = "provider-key", value_name = "P=FILE")]
+    provider_keys: Vec<String>,
+    /// How the answer is hidden
+    #[arg(long, value_enum, default_value = "bucket")]
+    mode: Mode,
+    /// One line of JSON per identifier
+    #[arg(long)]
+    json: bool,
+    /// Phone numbers, mail addresses, `acct:` identifiers
+    #[arg(required = true, value_name = "SII")]
+    siis: Vec<String>,
+}
+
+impl Lookup {
+    pub(crate) fn run(self, log: Option<&str>) -> Outcome {
+        logs(log, "warn")?;
+        let Mode::Bucket = self.mode;
+        let siis = self
+            .siis
+            .iter()
+            .enumerate()
+            .map(|(n, text)| {
+                Sii::parse(text, self.region)
+                    .with_context(|| format!("identifier {} is refused", n + 1))
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(input)?;
+        let options = self.options().map_err(input)?;
+        let state: Arc<dyn State> = match &self.state {
+            Some(folder) => Arc::new(FolderState::open(folder)?),
+            None => {
+                writeln!(
+                    io::stderr(),
+                    "warning: without --state keys are not pinned and an old directory is not \
+                     noticed"
+                )?;
+                Arc::new(MemoryState::new())
+            }
+        };
+        let answers = runtime()?.block_on(async {
+            let client = Client::connect(options, state).await?;
+            client.lookup_many(&siis).await
+        });
+        self.print(&siis, answers?)
+    }
+
+    fn options(&self) -> anyhow::Result<ClientOptions> {
+        let identity = keyring::identity_public_key(&self.identity)?;
+        let mut options = ClientOptions::new(&self.server, identity);
+        if let Some(path) = &self.ca {
+            let pem = fs::read(path).with_context(|| path.display().to_string())?;
+            options.ca_pem = Some(pem);
+        }
+        for pair in &self.provider_keys {
+            let (name, path) = pair
+                .split_once('=')
+                .ok_or_else(|| anyhow!("--provider-key takes NAME=FILE, as wa.example=ap.pub"))?;
+            let name = Provider::parse(name)?;
+            let key = keyring::provider_public_key(path.as_ref())?;
+            options.provider_keys.push((name, key));
+        }
+        Ok(options)
+    }
+
+    fn print(&self, siis: &[Sii], answers: Vec<Result<Answer, ClientError>>) -> Outcome {
+        let mut out = io::stdout().lock();
+        let mut refused = None;
+        for (n, (sii, answer)) in siis.iter().zip(answers).enumerate() {
+            match answer {
+                Ok(answer) if self.json => writeln!(out, "{}", to_json(&answer)?)?,
+                Ok(answer) => write!(out, "{}", to_text(&answer))?,
+                Err(error) => {
+                    // The terminal is the asker's own: it may see what it asked.
+                    writeln!(io::stderr(), "error: {}: {error}", sii.as_str())?;
+                    refused.get_or_insert(n + 1);
+                }
+            }
+        }
+        out.flush()?;
+        match refused {
+            None => Ok(()),
+            Some(n) => Err(Failure::Failed(anyhow!(
+                "the answer to identifier {n} was refused; do not trust this directory before its \
+                 operator explains it"
+            ))),
+        }
+    }
+}
+
+/// One line of `--json`, keys in this order.
+#[derive(Serialize)]
+struct Line<'a> {
+    sii: &'a str,
+    mappings: Vec<MappingLine<'a>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    damaged: usize,
+}
+
+#[derive(Serialize)]
+struct MappingLine<'a> {
+    provider: &'a str,
+    user: &'a str,
+    audience: &'static str,
+    default: bool,
+    ttl_s: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(damaged: &usize) -> bool {
+    *damaged == 0
+}
+
+fn to_json(answer: &Answer) -> Result<String, serde_json::Error> {
+    let mappings = answer
+        .mappings
+        .iter()
+        .map(|found| MappingLine {
+            provider: found.ssi.provider().as_str(),
+            user: found.ssi.user().as_str(),
+            audience: found.audience.as_str(),
+            default: found.default,
+            ttl_s: found.ttl_s,
+        })
+        .collect();
+    let line = Line { sii: answer.sii.as_str(), mappings, damaged: answer.damaged };
+    serde_json::to_string(&line)
+}
+
+fn to_text(answer: &Answer) -> String {
+    let mut text = format!("{}\n", answer.sii.as_str());
+    for found in &answer.mappings {
+        let (user, provider) = (found.ssi.user().as_str(), found.ssi.provider().as_str());
+        let audience = found.audience.as_str();
+        let default = if found.default { ", default" } else { "" };
+        text.push_str(&format!("  {user}@{provider} ({audience}{default})\n"));
+    }
+    if answer.mappings.is_empty() {
+        text.push_str("  not in this directory\n");
+    }
+    if answer.damaged > 0 {
+        text.push_str(&format!("  {} damaged entries skipped\n", answer.damaged));
+    }
+    text
+}

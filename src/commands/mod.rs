@@ -1,0 +1,102 @@
+//! The subcommands. Exit codes: 0 done, 1 failed, 2 the input was wrong.
+
+mod demo;
+mod dev_tls;
+mod keygen;
+mod load;
+mod lookup;
+mod progress;
+mod sample;
+mod serve;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Find who can be reached at which messaging service, without telling anyone
+/// whom you look for.
+#[derive(Parser)]
+#[command(name = "blindbook", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// error, warn, info, debug or trace
+    #[arg(long, global = true, env = "BLINDBOOK_LOG", value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the whole of it: a directory, a server, lookups, and what each side
+    /// learns
+    Demo(demo::Demo),
+    /// Make the keys of a new directory
+    Keygen(keygen::Keygen),
+    /// Load mappings from CSV or JSONL files
+    Load(load::Load),
+    /// Serve a directory
+    Serve(serve::Serve),
+    /// Look up identifiers
+    Lookup(lookup::Lookup),
+}
+
+/// Why a command ends early.
+enum Failure {
+    /// What was asked for makes no sense: exit code 2.
+    Input(anyhow::Error),
+    /// It makes sense and did not work: exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Marks an error as the input's fault.
+fn input(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::Input(error.into())
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the command that the arguments name.
+pub(crate) fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Command::Demo(demo) => demo.run(arguments.log.as_deref()),
+        Command::Keygen(keygen) => keygen.run(),
+        Command::Load(load) => load.run(arguments.log.as_deref()),
+        Command::Serve(serve) => serve.run(arguments.log.as_deref()),
+        Command::Lookup(lookup) => lookup.run(arguments.log.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Input(error)) => fail(&error, 2),
+        Err(Failure::Failed(error)) => fail(&error, 1),
+    }
+}
+
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    // Standard error may be closed, and then there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    ExitCode::from(code)
+}
+
+/// Sets up logs at the level asked for, or `default`.
+fn logs(level: Option<&str>, default: &str) -> Outcome {
+    blindbook::telemetry::init(level.unwrap_or(default)).map_err(input)
+}
+
+/// The runtime of the commands that talk.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Seconds since 1970.
+fn now_s() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,148 @@
+//! `blindbook serve`: a directory, to whoever asks.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, anyhow};
+use blindbook::{
+    config::{Config, Tls},
+    keyring::Keyring,
+    server::{self, Clock, Server, ServerOptions},
+    store::{SledGenerations, SledOptions},
+};
+use tokio::net::TcpListener;
+use zeroize::Zeroizing;
+
+use super::{Outcome, input, logs, runtime};
+
+/// Serve a directory
+#[derive(clap::Args)]
+pub(crate) struct Serve {
+    /// A file with all settings, instead of the flags
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "data", "keys", "listen", "tls_cert", "tls_key", "insecure_plaintext",
+    ])]
+    config: Option<PathBuf>,
+    /// The data folder that `load` filled
+    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    data: Option<PathBuf>,
+    /// The folder that `keygen` made
+    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    keys: Option<PathBuf>,
+    /// Where to listen, as 0.0.0.0:4433
+    #[arg(long, value_name = "ADDR", required_unless_present = "config")]
+    listen: Option<SocketAddr>,
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// No TLS: only behind a proxy that ends it
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    insecure_plaintext: bool,
+}
+
+impl Serve {
+    pub(crate) fn run(self, log: Option<&str>) -> Outcome {
+        let config = self.config().map_err(input)?;
+        logs(log, &config.log)?;
+        runtime()?.block_on(serve(config))
+    }
+
+    fn config(self) -> anyhow::Result<Config> {
+        if let Some(path) = &self.config {
+            return Config::read(path).with_context(|| format!("{} is refused", path.display()));
+        }
+        let missing = || anyhow!("--data, --keys and --listen are needed, or --config");
+        Ok(Config::from_flags(
+            self.data.ok_or_else(missing)?,
+            self.keys.ok_or_else(missing)?,
+            self.listen.ok_or_else(missing)?,
+            self.tls_cert,
+            self.tls_key,
+            self.insecure_plaintext,
+        )?)
+    }
+}
+
+async fn serve(config: Config) -> Outcome {
+    let keyring = Keyring::load(&config.keys).map_err(input)?;
+    if shares_device(&config.keys, &config.data) {
+        tracing::warn!(
+            "the keys lie on the device of the data: who steals the disk can read the directory; \
+             mount them from elsewhere"
+        );
+    }
+    let tls = match &config.tls {
+        Tls::Files { cert, key } => {
+            let cert = read(cert).map_err(input)?;
+            let key = Zeroizing::new(read(key).map_err(input)?);
+            Some(server::tls_config(&cert, &key).map_err(input)?)
+        }
+        Tls::InsecurePlaintext => None,
+    };
+    let store = SledOptions { cache_bytes: config.store_cache_bytes, ..SledOptions::default() };
+    let generations = SledGenerations::open(&config.data, store).await?;
+    let options = ServerOptions {
+        tls,
+        refresh_period_s: config.refresh_period_s,
+        max_connections: config.max_connections,
+        cache_bytes: config.bucket_cache_bytes,
+        regions: config.regions,
+        ..ServerOptions::default()
+    };
+    let server =
+        Server::open(Arc::new(generations), Arc::new(keyring), options, Clock::system()).await?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "serving");
+    server.run(listener, shutdown()?).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| path.display().to_string())
+}
+
+#[cfg(unix)]
+fn shares_device(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path| fs::metadata(path).map(|metadata| metadata.dev());
+    matches!((device(one), device(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+#[cfg(not(unix))]
+const fn shares_device(_: &Path, _: &Path) -> bool {
+    false
+}
+
+/// Ends with an interrupt or, on Unix, a request to terminate.
+#[cfg(unix)]
+fn shutdown() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn shutdown() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        // Without a handler nobody can ask, and the server runs on.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}

@@ -1,0 +1,9 @@
+//! The commands, run as an operator and a user run them.
+#![cfg(feature = "cli")]
+#![allow(missing_docs, reason = "a test")]
+
+mod estate;
+mod load;
+mod lookup;
+mod privacy;
+mod serve;
