@@ -341,7 +341,7 @@ fn open(
                 let opened = EntryKeys::of(output.expose()).open_all(
                     &view.parameters.directory,
                     bucket.epoch,
-                    bucket.iter(),
+                    &bucket.iter(),
                 );
                 Some((*place, answer(sii, opened, view)))
             }
