@@ -148,8 +148,12 @@ struct Loaded {
 /// Loads all people into a new folder.
 async fn load(directory: &Directory, data: PathBuf) -> anyhow::Result<Loaded> {
     let generations = Arc::new(SledGenerations::open(&data, SledOptions::default()).await?);
-    let options =
-        LoadOptions::new(directory.provider.clone(), directory.provider_key()?, now_s(), data);
+    let options = LoadOptions::new(
+        directory.provider.clone(),
+        directory.provider_key()?,
+        data.join("spill"),
+        now_s(),
+    );
     let counters = Arc::new(Progress::default());
     let begun = Instant::now();
     let load = registry::load(
