@@ -1,7 +1,17 @@
 //! The privacy table's rows for the discovery provider, on what the server
 //! itself recorded.
 #![cfg(all(feature = "client", feature = "server"))]
-#![allow(missing_docs, reason = "a test")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::unnecessary_debug_formatting,
+    reason = "a test fails by panicking, and prints what it saw"
+)]
 
 use std::{collections::BTreeSet, sync::Arc};
 

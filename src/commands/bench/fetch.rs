@@ -12,8 +12,7 @@ use blindbook::{
     bucket::{BUCKET_BYTES, PrefixBits},
     store::Generations,
     wire::proto::{
-        FetchBucketsRequest, FetchBucketsResponse,
-        discovery_service_client::DiscoveryServiceClient,
+        FetchBucketsRequest, FetchBucketsResponse, discovery_service_client::DiscoveryServiceClient,
     },
 };
 use serde::Serialize;
@@ -191,11 +190,7 @@ async fn fill(channels: &[Channel], wanted: &Wanted) -> anyhow::Result<FetchBuck
 }
 
 /// Fetches for `time` over all connections; returns fetches per second.
-async fn drive(
-    channels: &[Channel],
-    wanted: &Arc<Wanted>,
-    time: Duration,
-) -> anyhow::Result<f64> {
+async fn drive(channels: &[Channel], wanted: &Arc<Wanted>, time: Duration) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
     for (first, channel) in (0..CONCURRENCY as u64).zip(channels.iter().cycle()) {
