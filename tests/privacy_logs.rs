@@ -18,8 +18,7 @@ use blindbook::{
     store::{BulkBucket, Generations, MemoryGenerations},
     telemetry,
     wire::proto::{
-        EvaluateRequest, FetchBucketsRequest,
-        discovery_service_client::DiscoveryServiceClient,
+        EvaluateRequest, FetchBucketsRequest, discovery_service_client::DiscoveryServiceClient,
     },
 };
 use prost::Message as _;
