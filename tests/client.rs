@@ -1,7 +1,7 @@
 //! The client and an honest server: what is found, what goes over the wire,
 //! and what is remembered.
 
-#![cfg(all(feature = "client", feature = "server"))]
+#![cfg(feature = "client")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "lengths are known where they are made")]
 
@@ -287,19 +287,19 @@ async fn blinded_elements_are_fresh_and_distinct() {
 /// is not ready.
 fn unavailable(running: &Running, mut evaluations: usize, mut fetches: usize) {
     let mut lies = running.lies();
-    lies.evaluate = Box::new(move |_, answer| match evaluations {
-        0 => answer,
-        _ => {
-            evaluations -= 1;
-            Err(Status::unavailable("not ready"))
+    lies.evaluate = Box::new(move |_, answer| {
+        if evaluations == 0 {
+            return answer;
         }
+        evaluations -= 1;
+        Err(Status::unavailable("not ready"))
     });
-    lies.fetch = Box::new(move |_, answer| match fetches {
-        0 => answer,
-        _ => {
-            fetches -= 1;
-            Err(Status::unavailable("not ready"))
+    lies.fetch = Box::new(move |_, answer| {
+        if fetches == 0 {
+            return answer;
         }
+        fetches -= 1;
+        Err(Status::unavailable("not ready"))
     });
 }
 
@@ -351,6 +351,36 @@ async fn a_server_that_is_gone_is_unreachable_and_one_that_is_silent_misses_the_
     assert!(gone.to_string().contains("refused"), "{gone}");
 }
 
+#[cfg(feature = "cli")]
+#[tokio::test]
+async fn tls_holds_for_the_given_ca_and_for_no_other() {
+    use tonic::transport::{Identity, ServerTlsConfig};
+    let certified = || rcgen::generate_simple_self_signed(["127.0.0.1".into()]).unwrap();
+    let (ours, other) = (certified(), certified());
+    let mut world = World::new(bits(4));
+    world.put_user(&sii(ALICE), 0, "alice", 1);
+    let tls = Identity::from_pem(ours.cert.pem(), ours.signing_key.serialize_pem());
+    let running = Running::start_tls(world, ServerTlsConfig::new().identity(tls)).await;
+    let mut options = options(&running);
+    options.server = running.address().replace("http://", "https://");
+    for (ca_pem, trusted) in [
+        (Some(ours.cert.pem().into_bytes()), true),
+        (Some(other.cert.pem().into_bytes()), false),
+        (None, false),
+    ] {
+        let options = ClientOptions { ca_pem, ..options.clone() };
+        let met = Client::connect(options, Arc::new(MemoryState::new())).await;
+        if trusted {
+            let answer = met.unwrap().lookup(&sii(ALICE)).await.unwrap();
+            assert_eq!(users(&answer), ["alice"]);
+        } else {
+            let error = met.unwrap_err();
+            assert!(matches!(error, ClientError::Unreachable(Some(_))), "{error}");
+            assert!(error.to_string().contains("certificate"), "{error}");
+        }
+    }
+}
+
 // What is remembered.
 
 #[tokio::test]
@@ -400,6 +430,7 @@ async fn parameters_are_replaced_ahead_of_their_end() {
     assert!(running.take_names().is_empty());
     now_s.fetch_add(1, Ordering::Relaxed);
     running.world().parameters.not_after_s += 86_400;
+    running.world().parameters.serial += 1;
     client.parameters().await.unwrap();
     assert_eq!(running.take_names(), ["GetParameters", "ListProviders"]);
     client.parameters().await.unwrap();

@@ -216,7 +216,7 @@ impl Reading<'_> {
             self.progress.lines(lines, bad);
             all += lines;
         }
-        writer.finish()?;
+        writer.keep();
         Ok(all)
     }
 }

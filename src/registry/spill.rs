@@ -1,6 +1,7 @@
 //! Records between the passes of a load, in temporary files by placement:
 //! sealed under a key that only this process ever holds, bounded in memory,
-//! removed at the end, and at the next start if the end never came.
+//! removed at the end, and at the next start if the end never came. What fits
+//! the write buffers stays there, so that a small load needs no file.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -59,7 +60,8 @@ pub(super) struct Spilled {
     pub(super) ttl_s: u32,
 }
 
-/// One file: all records whose placements share a prefix.
+/// One file and what was not yet written to it: all records whose placements
+/// share a prefix.
 pub(super) struct Leaf {
     /// The prefix, in its lowest bits.
     pub(super) prefix: u32,
@@ -70,6 +72,7 @@ pub(super) struct Leaf {
     bytes: u64,
     frames: u64,
     file: u32,
+    kept: Vec<Zeroizing<Vec<u8>>>,
 }
 
 /// The temporary files of one load.
@@ -125,6 +128,7 @@ impl Spill {
                 bytes: 0,
                 frames: 0,
                 file: self.files.fetch_add(1, Ordering::Relaxed),
+                kept: Vec::new(),
             })
         });
         Fan { spill: self, bits: bits + FAN_BITS, leaves: leaves.collect() }
@@ -142,7 +146,9 @@ impl Spill {
             let mut writer = fan.writer();
             self.read(&leaf, |record| writer.push(&record))?;
             writer.finish()?;
-            fs::remove_file(self.path(leaf.file)).map_err(|error| self.fail(error))?;
+            if leaf.frames > 0 {
+                fs::remove_file(self.path(leaf.file)).map_err(|error| self.fail(error))?;
+            }
             split.extend(self.split(fan.into_leaves(), most_bytes)?);
         }
         Ok(split)
@@ -154,13 +160,31 @@ impl Spill {
         leaf: &Leaf,
         mut each: impl FnMut(Spilled) -> Result<(), LoadError>,
     ) -> Result<(), LoadError> {
-        if leaf.frames == 0 {
-            return Ok(());
+        let altered = || LoadError::SpillAltered(self.folder.clone());
+        let mut records = 0;
+        let mut read = |text: &[u8]| {
+            let mut reader = Reader(text);
+            while !reader.0.is_empty() {
+                each(reader.record().ok_or_else(altered)?)?;
+                records += 1;
+            }
+            Ok(())
+        };
+        leaf.kept.iter().try_for_each(|text| read(text))?;
+        if leaf.frames > 0 {
+            self.read_frames(leaf, read)?;
         }
+        if records == leaf.records { Ok(()) } else { Err(altered()) }
+    }
+
+    fn read_frames(
+        &self,
+        leaf: &Leaf,
+        mut read: impl FnMut(&[u8]) -> Result<(), LoadError>,
+    ) -> Result<(), LoadError> {
         let altered = || LoadError::SpillAltered(self.folder.clone());
         let file = File::open(self.path(leaf.file)).map_err(|error| self.fail(error))?;
         let mut file = BufReader::with_capacity(self.buffer_bytes, file);
-        let mut records = 0;
         let mut frame = Zeroizing::new(Vec::new());
         for index in 0..leaf.frames {
             let mut length = [0; 4];
@@ -182,13 +206,9 @@ impl Spill {
                     (&*tag).into(),
                 )
                 .map_err(|_| altered())?;
-            let mut reader = Reader(text);
-            while !reader.0.is_empty() {
-                each(reader.record().ok_or_else(altered)?)?;
-                records += 1;
-            }
+            read(text)?;
         }
-        if records == leaf.records { Ok(()) } else { Err(altered()) }
+        Ok(())
     }
 
     fn path(&self, file: u32) -> PathBuf {
@@ -305,8 +325,21 @@ impl FanWriter<'_> {
         Ok(())
     }
 
+    /// Leaves what the buffers still hold with their files, in memory: less
+    /// than a buffer each.
+    pub(super) fn keep(self) {
+        for ((buffer, records), leaf) in self.buffers.into_iter().zip(&self.fan.leaves) {
+            if records > 0 {
+                let mut leaf = leaf.lock().unwrap_or_else(PoisonError::into_inner);
+                leaf.records += records;
+                leaf.bytes += u64::try_from(buffer.len()).unwrap_or(0);
+                leaf.kept.push(buffer);
+            }
+        }
+    }
+
     /// Writes what the buffers still hold.
-    pub(super) fn finish(mut self) -> Result<(), LoadError> {
+    fn finish(mut self) -> Result<(), LoadError> {
         for (child, (buffer, records)) in self.buffers.iter_mut().enumerate() {
             if *records > 0 {
                 self.fan.flush(child, buffer, records)?;
@@ -445,7 +478,7 @@ mod tests {
                     for n in (0..records).filter(|n| n % 2 == half) {
                         writer.push_line(&record(n), At { file: 7, line: n }).unwrap();
                     }
-                    writer.finish().unwrap();
+                    writer.keep();
                 });
             }
         });
@@ -527,7 +560,7 @@ mod tests {
         fs::create_dir_all(&left).unwrap();
         fs::write(left.join("1"), "left").unwrap();
         fs::write(spill_folder.join("other"), "not ours").unwrap();
-        let (spill, leaves) = filled(&spill_folder, 1000);
+        let (spill, leaves) = filled(&spill_folder, 10_000);
         assert!(!left.exists());
         let mut files = 0;
         for file in fs::read_dir(&spill.folder).unwrap() {
@@ -535,7 +568,7 @@ mod tests {
             assert!(!bytes.windows(6).any(|window| window == b"canary"));
             files += 1;
         }
-        assert_eq!(files, leaves.iter().filter(|leaf| leaf.records > 0).count());
+        assert_eq!(files, leaves.iter().filter(|leaf| leaf.frames > 0).count());
         drop(spill);
         let names: Vec<_> =
             fs::read_dir(&spill_folder).unwrap().map(|f| f.unwrap().file_name()).collect();
@@ -545,8 +578,8 @@ mod tests {
     #[test]
     fn an_altered_file_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let (spill, leaves) = filled(folder.path(), 1000);
-        let leaf = leaves.iter().find(|leaf| leaf.records > 0).unwrap();
+        let (spill, leaves) = filled(folder.path(), 10_000);
+        let leaf = leaves.iter().find(|leaf| leaf.frames > 0).unwrap();
         let path = spill.path(leaf.file);
         let good = fs::read(&path).unwrap();
         for offset in [0, 3, 4, good.len() - 1] {

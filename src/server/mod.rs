@@ -89,9 +89,6 @@ pub enum ServerError {
     /// What is remembered of the published sets is damaged.
     #[error("the record of what was published is damaged: restore the data folder from a backup")]
     Published,
-    /// A provider's name or key is damaged.
-    #[error("a provider's record is damaged: restore the data folder from a backup")]
-    Provider,
 
     // Ours.
     /// The service descriptors do not hold together.

@@ -32,7 +32,10 @@ use blindbook::{
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::{Iter, wrappers::TcpListenerStream};
-use tonic::{Request, Response, Status};
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, ServerTlsConfig},
+};
 
 /// When all tests take place.
 pub(crate) const NOW_S: u64 = 1_800_000_000;
@@ -54,7 +57,7 @@ pub(crate) fn signing_key(seed: u8) -> SigningKey {
 }
 
 /// One bucket as the directory keeps it.
-struct Shelf {
+struct Kept {
     version: u64,
     epoch: Epoch,
     entries: Vec<Entry>,
@@ -66,7 +69,7 @@ pub(crate) struct World {
     pub(crate) epochs: BTreeMap<Epoch, ServerKey>,
     pub(crate) parameters: Parameters,
     pub(crate) list: ProviderList,
-    shelves: BTreeMap<u32, Shelf>,
+    buckets: BTreeMap<u32, Kept>,
 }
 
 impl World {
@@ -91,12 +94,12 @@ impl World {
             successions: Vec::new(),
         }];
         let list = ProviderList { directory, serial: 20, providers };
-        let shelves = prefix_bits.numbers().map(|number| {
+        let buckets = prefix_bits.numbers().map(|number| {
             let entries = (0..BUCKET_ENTRIES).map(|_| Entry::random(&mut rand::rng())).collect();
-            (number.get(), Shelf { version: 1, epoch: Epoch::FIRST, entries })
+            (number.get(), Kept { version: 1, epoch: Epoch::FIRST, entries })
         });
-        let shelves = shelves.collect();
-        let mut world = Self { identity, epochs: BTreeMap::new(), parameters, list, shelves };
+        let buckets = buckets.collect();
+        let mut world = Self { identity, epochs: BTreeMap::new(), parameters, list, buckets };
         world.add_epoch(1);
         world
     }
@@ -132,17 +135,17 @@ impl World {
     /// Seals a mapping as the n-th of an identifier, under its bucket's epoch.
     pub(crate) fn put(&mut self, sii: &Sii, n: u32, mapping: &SignedMapping) {
         let number = self.number_of(sii);
-        let epoch = self.shelves[&number].epoch;
+        let epoch = self.buckets[&number].epoch;
         let entry = self
             .keys(sii, epoch)
             .seal(&self.directory(), epoch, n, mapping, &mut rand::rng())
             .unwrap();
-        let shelf = self.shelves.get_mut(&number).unwrap();
+        let kept = self.buckets.get_mut(&number).unwrap();
         // Spread, so that few entries of a test meet; n keeps an identifier's apart.
         let slot =
             (usize::from(Placement::of(sii).expose()[31]) + 29 * n as usize) % BUCKET_ENTRIES;
-        shelf.entries[slot] = entry;
-        shelf.version += 1;
+        kept.entries[slot] = entry;
+        kept.version += 1;
     }
 
     /// The same, with a fresh mapping signed by wa.example.
@@ -154,13 +157,13 @@ impl World {
     /// Flips a bit in every ciphertext of an identifier's bucket: tags stay.
     pub(crate) fn damage(&mut self, sii: &Sii) {
         let number = self.number_of(sii);
-        let shelf = self.shelves.get_mut(&number).unwrap();
-        for entry in &mut shelf.entries {
+        let kept = self.buckets.get_mut(&number).unwrap();
+        for entry in &mut kept.entries {
             let mut bytes = *entry.as_bytes();
             bytes[100] ^= 1;
             *entry = Entry::from_bytes(bytes);
         }
-        shelf.version += 1;
+        kept.version += 1;
     }
 
     /// Moves on to epoch 2: epoch 1 is gone, and all of its entries with it.
@@ -168,29 +171,29 @@ impl World {
         let second = self.add_epoch(2);
         self.remove_epoch(Epoch::FIRST);
         self.parameters.serial += 1;
-        for shelf in self.shelves.values_mut() {
-            shelf.epoch = second;
-            shelf.version += 1;
+        for kept in self.buckets.values_mut() {
+            kept.epoch = second;
+            kept.version += 1;
         }
     }
 
     /// Dates an identifier's bucket to another epoch.
     pub(crate) fn move_bucket(&mut self, sii: &Sii, epoch: Epoch) {
         let number = self.number_of(sii);
-        let shelf = self.shelves.get_mut(&number).unwrap();
-        shelf.epoch = epoch;
-        shelf.version += 1;
+        let kept = self.buckets.get_mut(&number).unwrap();
+        kept.epoch = epoch;
+        kept.version += 1;
     }
 
     /// A bucket, signed, with another version or content if so wished.
     pub(crate) fn bucket(&self, number: u32, alter: impl FnOnce(&mut u64, &mut Vec<u8>)) -> Bucket {
-        let shelf = &self.shelves[&number];
-        let mut version = shelf.version;
-        let mut entries: Vec<u8> = shelf.entries.iter().flat_map(|e| *e.as_bytes()).collect();
+        let kept = &self.buckets[&number];
+        let mut version = kept.version;
+        let mut entries: Vec<u8> = kept.entries.iter().flat_map(|e| *e.as_bytes()).collect();
         alter(&mut version, &mut entries);
         let bits = self.parameters.prefix_bits;
         Bucket::sign(
-            shelf.epoch,
+            kept.epoch,
             bits,
             BucketNumber::new(number, bits).unwrap(),
             version,
@@ -357,6 +360,14 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(world: World) -> Self {
+        Self::serve(world, Server::builder()).await
+    }
+
+    pub(crate) async fn start_tls(world: World, tls: ServerTlsConfig) -> Self {
+        Self::serve(world, Server::builder().tls_config(tls).unwrap()).await
+    }
+
+    async fn serve(world: World, server: Server) -> Self {
         let fake = Arc::new(Fake {
             world: Mutex::new(world),
             lies: Mutex::default(),
@@ -367,7 +378,6 @@ impl Running {
         let service = DiscoveryServiceServer::from_arc(Arc::clone(&fake));
         let serving = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
-            let server = tonic::transport::Server::builder();
             server.serve_with_incoming(service, incoming).await.unwrap();
         });
         Self { fake, address, serving }

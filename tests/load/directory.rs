@@ -157,7 +157,7 @@ impl Directory {
             let (bucket, _) = &buckets[&Placement::of(sii).bucket(bits)];
             let y = outputs[&bucket.epoch][at].expose();
             let opened =
-                EntryKeys::of(y).open_all(self.keyring.directory(), bucket.epoch, bucket.iter());
+                EntryKeys::of(y).open_all(self.keyring.directory(), bucket.epoch, &bucket.iter());
             assert_eq!(opened.damaged, 0);
             let seen = opened.mappings.into_iter().map(|signed| {
                 let ssi = &signed.mapping.ssi;
