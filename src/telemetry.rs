@@ -7,8 +7,13 @@
 
 use std::{io, panic};
 
-use tracing::{Level, Metadata};
-use tracing_subscriber::{Layer as _, filter, fmt, layer::SubscriberExt as _, registry};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::{
+    Layer as _, filter,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt as _,
+    registry,
+};
 
 /// Why logs could not be set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,9 +33,7 @@ pub enum TelemetryError {
 /// The level is unknown, or logs are set up already.
 pub fn init(level: &str) -> Result<(), TelemetryError> {
     let level: Level = level.parse().map_err(|_| TelemetryError::Level)?;
-    let filter = filter::filter_fn(move |event| is_allowed(event, level));
-    let layer = fmt::layer().with_writer(io::stderr).with_target(true).with_filter(filter);
-    tracing::subscriber::set_global_default(registry().with(layer))
+    tracing::subscriber::set_global_default(subscriber(level, io::stderr))
         .map_err(|_| TelemetryError::Twice)?;
     panic::set_hook(Box::new(|panic| {
         // The message may quote a value; the place cannot.
@@ -40,7 +43,58 @@ pub fn init(level: &str) -> Result<(), TelemetryError> {
     Ok(())
 }
 
+/// What [`init`] sets up, writing elsewhere.
+pub fn subscriber<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = filter::filter_fn(move |event| is_allowed(event, level));
+    registry().with(fmt::layer().with_writer(writer).with_ansi(false).with_filter(filter))
+}
+
 fn is_allowed(event: &Metadata<'_>, level: Level) -> bool {
     let ours = event.target().split("::").next() == Some("blindbook");
     *event.level() <= if ours { level } else { level.min(Level::WARN) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_our_own_events_go_beyond_warnings() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = subscriber(Level::TRACE, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::trace!(target: "blindbook::server", "ours in detail");
+            tracing::warn!(target: "h2::proto", "a warning of another");
+            tracing::info!(target: "h2::proto", "a header of another");
+            tracing::trace!(target: "blindbookish", "a pretender");
+        });
+        let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        assert!(written.contains("ours in detail") && written.contains("a warning of another"));
+        assert!(!written.contains("a header of another") && !written.contains("a pretender"));
+    }
+
+    #[test]
+    fn an_unknown_level_is_refused() {
+        assert_eq!(init("loud"), Err(TelemetryError::Level));
+    }
 }

@@ -296,9 +296,12 @@ impl Directory {
         let parameters = Parameters::verify(&signed, &self.identity).map_err(wrong)?;
         check_times(&parameters, self.clock.now_s())?;
         let offered = parameters.serial;
-        match old.map(|old| old.parameters.serial) {
-            Some(seen) if offered < seen => {
-                Err(ClientError::ParametersRolledBack { seen, offered })
+        match old.map(|old| &old.parameters) {
+            Some(old) if offered < old.serial => {
+                Err(ClientError::ParametersRolledBack { seen: old.serial, offered })
+            }
+            Some(old) if offered == old.serial && parameters != *old => {
+                Err(ClientError::ParametersEquivocated { serial: offered })
             }
             _ => Ok((parameters, signed)),
         }
@@ -324,8 +327,13 @@ impl Directory {
         let signed = SignedBody::try_from(response).map_err(wrong)?;
         let providers = ProviderList::verify(&signed, &self.identity).map_err(wrong)?;
         let offered = providers.serial;
-        match old.map(|old| old.providers.serial) {
-            Some(seen) if offered < seen => Err(ClientError::ProvidersRolledBack { seen, offered }),
+        match old.map(|old| &old.providers) {
+            Some(old) if offered < old.serial => {
+                Err(ClientError::ProvidersRolledBack { seen: old.serial, offered })
+            }
+            Some(old) if offered == old.serial && providers != *old => {
+                Err(ClientError::ProvidersEquivocated { serial: offered })
+            }
             _ => Ok((providers, signed)),
         }
     }

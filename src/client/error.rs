@@ -70,6 +70,15 @@ pub enum ClientError {
         /// The serial offered.
         offered: u64,
     },
+    /// Two parameters of one serial.
+    #[error(
+        "the server offers parameters of serial {serial} that differ from those of the same serial \
+         seen before: it may be marking this client; do not trust this server"
+    )]
+    ParametersEquivocated {
+        /// The serial of both.
+        serial: u64,
+    },
     /// The server refuses what its own parameters say.
     #[error(
         "the server refuses the epoch and prefix bits that its own parameters name: try again \
@@ -92,6 +101,15 @@ pub enum ClientError {
         seen: u64,
         /// The serial offered.
         offered: u64,
+    },
+    /// Two provider lists of one serial.
+    #[error(
+        "the server offers a provider list of serial {serial} that differs from that of the same \
+         serial seen before: it shows different clients different lists; do not trust this server"
+    )]
+    ProvidersEquivocated {
+        /// The serial of both.
+        serial: u64,
     },
     /// Another number of elements came back than was sent.
     #[error(
@@ -336,9 +354,11 @@ impl ClientError {
             | Self::ParametersExpired { .. }
             | Self::ParametersNotYetValid { .. }
             | Self::ParametersRolledBack { .. }
+            | Self::ParametersEquivocated { .. }
             | Self::ParametersContradicted
             | Self::ProvidersForged
             | Self::ProvidersRolledBack { .. }
+            | Self::ProvidersEquivocated { .. }
             | Self::ElementCount
             | Self::EvaluationMalformed(_)
             | Self::EvaluationInvalid { .. }
@@ -375,7 +395,7 @@ impl ClientError {
     /// A failed call. The server's message is dropped: it could hold anything,
     /// and errors end up in logs.
     pub(super) fn from_status(status: &Status, deadline: Duration) -> Self {
-        let timed_out = causes(status).any(|cause| cause.is::<tonic::TimeoutExpired>());
+        let timed_out = causes(status).any(<dyn std::error::Error>::is::<tonic::TimeoutExpired>);
         match status.code() {
             _ if timed_out => Self::DeadlineExceeded(deadline),
             Code::Unavailable => Self::Unreachable(
@@ -411,9 +431,9 @@ impl ClientError {
 pub(super) fn is_transport(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable => true,
-        Code::Unknown | Code::Cancelled => causes(status)
-            .next()
-            .is_some_and(|_| !causes(status).any(|cause| cause.is::<tonic::TimeoutExpired>())),
+        Code::Unknown | Code::Cancelled => causes(status).next().is_some_and(|_| {
+            !causes(status).any(<dyn std::error::Error>::is::<tonic::TimeoutExpired>)
+        }),
         _ => false,
     }
 }

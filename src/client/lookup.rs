@@ -165,10 +165,8 @@ impl Lookups {
                     pause().await;
                 }
                 Err(Failed::Stale(stale)) => {
-                    let newer = match may_refresh {
-                        true => self.directory.newer_than(&view).await?,
-                        false => None,
-                    };
+                    let newer =
+                        if may_refresh { self.directory.newer_than(&view).await? } else { None };
                     may_refresh = false;
                     view = newer.ok_or_else(|| self.contradiction(&stale, &view))?;
                 }

@@ -48,7 +48,6 @@ impl fmt::Debug for Clock {
 
 /// How a [`Client`](super::Client) reaches a directory and what it accepts.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct ClientOptions {
     /// `https://HOST[:PORT]`, or `http://HOST[:PORT]` for plain text.
     pub server: String,

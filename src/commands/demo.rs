@@ -211,10 +211,11 @@ fn leaks(sii: &Sii, found: &[String], calls: &[Call]) -> usize {
     let placement = Placement::of(sii);
     let (_, name) = sii.as_str().split_once(':').unwrap_or_default();
     let users = found.iter().filter_map(|ssi| ssi.split('@').next());
-    let secrets: Vec<&[u8]> = [name.as_bytes(), placement.expose(), &placement.expose()[4..12]]
-        .into_iter()
-        .chain(users.map(str::as_bytes))
-        .collect();
+    let secrets: Vec<&[u8]> =
+        [name.as_bytes(), placement.expose(), placement.expose().get(4..12).unwrap_or_default()]
+            .into_iter()
+            .chain(users.map(str::as_bytes))
+            .collect();
     let holds = |bytes: &[u8]| {
         secrets.iter().any(|secret| bytes.windows(secret.len()).any(|part| part == *secret))
     };
@@ -283,7 +284,12 @@ fn describe(call: &Call) -> anyhow::Result<Vec<String>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        for nibble in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(nibble.into(), 16));
+        }
+        text
+    })
 }
 
 fn row(client: &str, server: &str) -> anyhow::Result<()> {

@@ -177,13 +177,13 @@ fn to_text(answer: &Answer) -> String {
         let (user, provider) = (found.ssi.user().as_str(), found.ssi.provider().as_str());
         let audience = found.audience.as_str();
         let default = if found.default { ", default" } else { "" };
-        text.push_str(&format!("  {user}@{provider} ({audience}{default})\n"));
+        text += &format!("  {user}@{provider} ({audience}{default})\n");
     }
     if answer.mappings.is_empty() {
         text.push_str("  not in this directory\n");
     }
     if answer.damaged > 0 {
-        text.push_str(&format!("  {} damaged entries skipped\n", answer.damaged));
+        text += &format!("  {} damaged entries skipped\n", answer.damaged);
     }
     text
 }

@@ -1,5 +1,6 @@
 //! The subcommands. Exit codes: 0 done, 1 failed, 2 the input was wrong.
 
+mod bench;
 mod demo;
 mod dev_tls;
 mod keygen;
@@ -38,6 +39,8 @@ enum Command {
     Serve(serve::Serve),
     /// Look up identifiers
     Lookup(lookup::Lookup),
+    /// Measure this machine
+    Bench(bench::Bench),
 }
 
 /// Why a command ends early.
@@ -70,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Load(load) => load.run(arguments.log.as_deref()),
         Command::Serve(serve) => serve.run(arguments.log.as_deref()),
         Command::Lookup(lookup) => lookup.run(arguments.log.as_deref()),
+        Command::Bench(bench) => bench.run(arguments.log.as_deref()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -223,16 +223,15 @@ impl Stream for Buckets {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let loaded = match &mut this.loading {
-            Some(loading) => ready!(loading.as_mut().poll(cx)),
-            None => {
-                let Some(number) = nth(&this.request, this.next) else { return Poll::Ready(None) };
-                if let Some(bucket) = this.inner.cache.get(number) {
-                    Ok(bucket)
-                } else {
-                    let loading = this.loading.insert(Box::pin(this.inner.clone().load(number)));
-                    ready!(loading.as_mut().poll(cx))
-                }
+        let loaded = if let Some(loading) = &mut this.loading {
+            ready!(loading.as_mut().poll(cx))
+        } else {
+            let Some(number) = nth(&this.request, this.next) else { return Poll::Ready(None) };
+            if let Some(bucket) = this.inner.cache.get(number) {
+                Ok(bucket)
+            } else {
+                let loading = this.loading.insert(Box::pin(this.inner.clone().load(number)));
+                ready!(loading.as_mut().poll(cx))
             }
         };
         this.loading = None;

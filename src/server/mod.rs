@@ -5,7 +5,11 @@
 //! together; [`Server::run`] is the only door. Every call passes the gate
 //! (whole, uncompressed, bounded), then the lookup path, which imports neither
 //! the registry nor the identifier. What the directory says about itself is
-//! signed and kept fresh by the publisher. No part of a request is logged.
+//! signed and kept fresh by the publisher.
+//!
+//! No part of a request is logged here at any level. The crates beneath make no
+//! such promise (h2 prints malformed headers at `debug`, sled its keys at
+//! `trace`): whoever sets up logs holds all others at warnings.
 
 mod accept;
 mod cache;
@@ -46,11 +50,6 @@ use crate::{
 /// Most epochs that are active at once: the old and the new of a rotation.
 const MAX_ACTIVE_EPOCHS: usize = 2;
 
-/// Crates whose logs below warnings hold parts of a request, or keys of the
-/// store: h2 prints malformed headers, sled the keys that it reads and writes.
-/// Whoever sets up logs must hold at least these at `warn`.
-pub const LOG_CAPS: [&str; 6] = ["h2", "hyper", "rustls", "sled", "tonic", "tower"];
-
 /// Why a server cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -90,9 +89,6 @@ pub enum ServerError {
     /// What is remembered of the published sets is damaged.
     #[error("the record of what was published is damaged: restore the data folder from a backup")]
     Published,
-    /// A provider's name or key is damaged.
-    #[error("a provider's record is damaged: restore the data folder from a backup")]
-    Provider,
 
     // Ours.
     /// The service descriptors do not hold together.
@@ -131,7 +127,7 @@ impl Server {
         let store = generations.current().await?.ok_or(ServerError::NoDirectory)?;
         let active = active_epochs(&keyring);
         check_directory(store.as_ref(), &keyring, &active).await?;
-        let published = Arc::new(Published::default());
+        let signed = Arc::new(Published::default());
         let publisher = Publisher::new(
             generations,
             keyring.clone(),
@@ -139,10 +135,10 @@ impl Server {
             active.clone(),
             &options,
             clock,
-            published.clone(),
+            signed.clone(),
         );
         publisher.refresh().await?;
-        let lookup = Lookup::new(store, keyring, active, published, &options);
+        let lookup = Lookup::new(store, keyring, active, signed, &options);
         Ok(Self { options, lookup, publisher, transcript: None })
     }
 

@@ -5,20 +5,16 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use ed25519_dalek::VerifyingKey;
-
 use super::{Clock, ServerError, ServerOptions, health::Health, published::Published};
 use crate::{
     bucket::PrefixBits,
     epoch::Epoch,
-    identifier,
     keyring::Keyring,
+    oprf::ServerKey,
+    registry,
     store::Generations,
     wire::{EpochKey, Parameters, Provider, ProviderList},
 };
-
-/// Where the registry keeps the providers' keys: `provider/NAME`, 32 bytes.
-const PROVIDER_META: &str = "provider/";
 
 /// Where the last signed sets are remembered.
 const PARAMETERS_META: &str = "published/parameters";
@@ -120,10 +116,7 @@ impl Publisher {
     }
 
     async fn parameters(&self, now_s: u64) -> Result<Parameters, ServerError> {
-        let key = |(epoch, key): (Epoch, &crate::oprf::ServerKey)| EpochKey {
-            epoch,
-            key: key.public_key(),
-        };
+        let key = |(epoch, key): (Epoch, &ServerKey)| EpochKey { epoch, key: key.public_key() };
         let active = self.keyring.epochs().filter(|(epoch, _)| self.active.contains(epoch));
         let mut parameters = Parameters {
             directory: *self.keyring.directory(),
@@ -148,12 +141,11 @@ impl Publisher {
     }
 
     async fn providers(&self, now_s: u64) -> Result<ProviderList, ServerError> {
-        let mut providers = Vec::new();
-        for (key, value) in self.generations.meta_list(PROVIDER_META).await? {
-            let name = key.strip_prefix(PROVIDER_META).unwrap_or_default();
-            let provider = provider(name, &value).ok_or(ServerError::Provider)?;
-            providers.push(provider);
-        }
+        let mut providers: Vec<Provider> = registry::providers(self.generations.as_ref())
+            .await?
+            .into_iter()
+            .map(|(name, key)| Provider { name, key, successions: Vec::new() })
+            .collect();
         providers.sort_by(|one, next| one.name.cmp(&next.name));
         let directory = *self.keyring.directory();
         let mut list = ProviderList { directory, serial: 0, providers };
@@ -188,19 +180,13 @@ impl Publisher {
     }
 }
 
-fn provider(name: &str, key: &[u8]) -> Option<Provider> {
-    let name = identifier::Provider::parse(name).ok().filter(|parsed| parsed.as_str() == name)?;
-    let key = VerifyingKey::from_bytes(key.try_into().ok()?).ok().filter(|key| !key.is_weak())?;
-    Some(Provider { name, key, successions: Vec::new() })
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
     use crate::{
-        store::MemoryGenerations,
+        store::{MemoryGenerations, StoreError},
         wire::{SignedBody, proto},
     };
 
@@ -276,7 +262,7 @@ mod tests {
         assert_eq!(split.1.serial, first.1.serial);
         let key = ed25519_dalek::SigningKey::from_bytes(&[3; 32]).verifying_key();
         for name in ["wa.example", "sg.example"] {
-            let meta = format!("{PROVIDER_META}{name}");
+            let meta = format!("provider/{name}");
             scene.generations.meta_put(&meta, key.to_bytes().to_vec()).await.unwrap();
         }
         let listed = scene.published(5).await;
@@ -309,7 +295,10 @@ mod tests {
         let scene = Scene::new();
         scene.generations.meta_put("provider/wa.example", vec![0; 32]).await.unwrap();
         let publisher = scene.publisher(4);
-        assert!(matches!(publisher.refresh().await, Err(ServerError::Provider)));
+        assert!(matches!(
+            publisher.refresh().await,
+            Err(ServerError::Store(StoreError::Damaged(_)))
+        ));
         assert!(publisher.published.parameters().is_none());
     }
 }

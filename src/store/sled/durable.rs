@@ -6,7 +6,10 @@ use std::{
     fs::{self, File},
     io,
     path::Path,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -17,9 +20,24 @@ use crate::store::StoreError;
 /// closes them in the background.
 const REOPEN_WAIT: Duration = Duration::from_secs(10);
 
-/// sled queues what it is to write without bound. After so many bytes a bulk
-/// writer waits until the queue is written.
-const UNWRITTEN_BYTES: u64 = 16 << 20;
+/// sled writes its log in segments of this size, each in one job of a pool of
+/// seven threads that all databases of the process share. A job that shortens
+/// the file can be waited for by the one who holds what the other jobs need, so
+/// that sled stands still for ever once seven of them wait. Few and large
+/// segments keep their number far below that.
+const SEGMENT_BYTES: usize = 4 << 20;
+
+/// Bytes that may be applied, in the whole process, before all of them are
+/// written. It bounds the jobs that are under way, and the memory they hold.
+const UNWRITTEN_BYTES: u64 = SEGMENT_BYTES as u64;
+
+/// What sled writes for each byte that is put, whole leaves and moved ones
+/// included.
+const AMPLIFICATION: u64 = 4;
+
+/// The databases of this process that have applied something since they were
+/// last flushed, and how many bytes of log that made.
+static UNWRITTEN: Mutex<Vec<(Weak<Inner>, u64)>> = Mutex::new(Vec::new());
 
 /// Makes a folder's names durable.
 pub(super) fn sync_dir(path: &Path) -> Result<(), StoreError> {
@@ -62,12 +80,15 @@ pub(super) fn engine(error: ::sled::Error) -> StoreError {
     }
 }
 
-/// A sled database and the handle that syncs it.
-pub(super) struct Database {
+/// A sled database and the handle that syncs it; clones share it.
+#[derive(Clone)]
+pub(super) struct Database(Arc<Inner>);
+
+struct Inner {
     db: ::sled::Db,
     file: File,
     failed: AtomicBool,
-    unwritten: AtomicU64,
+    live: AtomicBool,
 }
 
 impl Database {
@@ -77,6 +98,7 @@ impl Database {
         let config = ::sled::Config::new()
             .path(path)
             .cache_capacity(cache_bytes)
+            .segment_size(SEGMENT_BYTES)
             .use_compression(false)
             .flush_every_ms(None);
         let db = open_unlocked(&config)?;
@@ -89,22 +111,26 @@ impl Database {
         }
         sync_dir(path)?;
         let file = File::open(path.join("db")).map_err(disk)?;
-        Ok(Self { db, file, failed: AtomicBool::new(false), unwritten: AtomicU64::new(0) })
+        let (failed, live) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self(Arc::new(Inner { db, file, failed, live })))
+    }
+
+    /// From now on the database holds what was acknowledged. sled reuses room
+    /// in its file one segment after it has moved away what was there, and
+    /// believes it moved without a sync; so what is moved is synced before.
+    pub(super) fn set_live(&self) {
+        self.0.live.store(true, Ordering::SeqCst);
     }
 
     /// Refuses everything once a write or a sync has failed: what the disk then
     /// holds is known only after it was opened anew.
     pub(super) fn usable(&self) -> Result<(), StoreError> {
-        if self.failed.load(Ordering::SeqCst) {
-            Err(StoreError::Disk("an earlier write failed; restart once the disk is sound".into()))
-        } else {
-            Ok(())
-        }
+        self.0.usable()
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<::sled::IVec>, StoreError> {
         self.usable()?;
-        self.db.get(key).map_err(engine)
+        self.0.db.get(key).map_err(engine)
     }
 
     /// The entries with keys from `first` to `last`, both included.
@@ -113,37 +139,66 @@ impl Database {
         first: &[u8],
         last: &[u8],
     ) -> impl DoubleEndedIterator<Item = Result<(::sled::IVec, ::sled::IVec), StoreError>> {
-        self.db.range(first..=last).map(|entry| entry.map_err(engine))
+        self.0.db.range(first..=last).map(|entry| entry.map_err(engine))
     }
 
     pub(super) fn prefix(
         &self,
         prefix: &[u8],
     ) -> impl Iterator<Item = Result<(::sled::IVec, ::sled::IVec), StoreError>> {
-        self.db.scan_prefix(prefix).map(|entry| entry.map_err(engine))
+        self.0.db.scan_prefix(prefix).map(|entry| entry.map_err(engine))
     }
 
-    /// Applies a batch: seen whole or not at all, also after a crash, and not
-    /// durable before [`Self::sync`].
-    pub(super) fn apply(&self, batch: ::sled::Batch) -> Result<(), StoreError> {
+    /// Applies a batch of so many bytes: seen whole or not at all, also after a
+    /// crash, and not durable before [`Self::sync`]. Waits when the disk lags
+    /// behind.
+    pub(super) fn apply(&self, batch: ::sled::Batch, bytes: usize) -> Result<(), StoreError> {
         self.usable()?;
-        self.failing(self.db.apply_batch(batch).map_err(engine))
-    }
-
-    /// Like [`Self::apply`], for many: waits when sled lags behind.
-    pub(super) fn apply_bulk(&self, batch: ::sled::Batch, bytes: u64) -> Result<(), StoreError> {
-        self.apply(batch)?;
-        if self.unwritten.fetch_add(bytes, Ordering::Relaxed) + bytes >= UNWRITTEN_BYTES {
-            self.unwritten.store(0, Ordering::Relaxed);
-            self.failing(self.db.flush().map_err(engine))?;
+        self.0.failing(self.0.db.apply_batch(batch).map_err(engine))?;
+        let written = bytes as u64 * AMPLIFICATION;
+        let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        match unwritten.iter_mut().find(|(inner, _)| inner.as_ptr() == Arc::as_ptr(&self.0)) {
+            Some((_, bytes)) => *bytes += written,
+            None => unwritten.push((Arc::downgrade(&self.0), written)),
         }
-        Ok(())
+        if unwritten.iter().map(|(_, bytes)| bytes).sum::<u64>() < UNWRITTEN_BYTES {
+            return Ok(());
+        }
+        let behind = std::mem::take(&mut *unwritten);
+        drop(unwritten);
+        for inner in behind.iter().filter_map(|(inner, _)| inner.upgrade()) {
+            // Each remembers its own fault.
+            let _ = if inner.live.load(Ordering::SeqCst) { inner.sync() } else { inner.flush() };
+        }
+        self.usable()
     }
 
     /// Makes everything applied so far durable.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
+        UNWRITTEN
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(inner, _)| inner.as_ptr() != Arc::as_ptr(&self.0));
+        self.0.sync()
+    }
+}
+
+impl Inner {
+    fn usable(&self) -> Result<(), StoreError> {
+        if self.failed.load(Ordering::SeqCst) {
+            Err(StoreError::Disk("an earlier write failed; restart once the disk is sound".into()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
         self.usable()?;
-        self.failing(self.db.flush().map_err(engine))?;
+        self.failing(self.db.flush().map(drop).map_err(engine))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.flush()?;
         self.failing(self.file.sync_data().map_err(disk))
     }
 

@@ -47,6 +47,7 @@ struct Inner {
     options: SledOptions,
     meta: Arc<Meta>,
     lock: Arc<FolderLock>,
+    live: AtomicBool,
     retired: AtomicBool,
     partitions: Mutex<HashMap<u32, Arc<Mutex<Option<Opened>>>>>,
 }
@@ -76,6 +77,7 @@ impl SledStore {
             options,
             meta,
             lock,
+            live: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             partitions: Mutex::default(),
         }))
@@ -83,6 +85,12 @@ impl SledStore {
 
     pub(super) fn generation(&self) -> Generation {
         self.0.generation
+    }
+
+    /// This generation is, or is about to become, the current one.
+    pub(super) fn set_live(&self) {
+        self.0.live.store(true, Ordering::SeqCst);
+        self.0.opened().iter().for_each(|opened| opened.partition.set_live());
     }
 
     /// Refuses writes from now on; its files are about to go away.
@@ -162,6 +170,9 @@ impl Inner {
             database,
             Arc::clone(&self.lock),
         )?);
+        if self.live.load(Ordering::SeqCst) {
+            partition.set_live();
+        }
         let committer = Arc::new(Committer::start(Arc::clone(&partition))?);
         Ok(Opened { partition, committer })
     }

@@ -6,7 +6,7 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use super::durable::Database;
+use super::{durable::Database, pages::joined};
 use crate::{bucket::PrefixBits, store::StoreError};
 
 const CACHE_BYTES: u64 = 8 << 20;
@@ -29,8 +29,7 @@ pub(super) struct Generation {
 
 impl Generation {
     fn encode(self) -> [u8; 9] {
-        let [a, b, c, d, e, f, g, h] = self.number.to_be_bytes();
-        [a, b, c, d, e, f, g, h, self.bits.get()]
+        joined(&[&self.number.to_be_bytes(), &[self.bits.get()]])
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
@@ -56,7 +55,7 @@ impl Meta {
 
     fn write(&self, batch: ::sled::Batch) -> Result<(), StoreError> {
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.database.apply(batch)?;
+        self.database.apply(batch, 0)?;
         self.database.sync()
     }
 

@@ -129,10 +129,11 @@ impl Inner {
         let current = current.map(|current| {
             SledStore::new(&data, current, options, Arc::clone(&meta), Arc::clone(&lock))
         });
-        if let Some(current) = &current
-            && !generation::folder(&data, current.generation().number).is_dir()
-        {
-            return Err(StoreError::Damaged("the current generation's folder is missing"));
+        if let Some(current) = &current {
+            if !generation::folder(&data, current.generation().number).is_dir() {
+                return Err(StoreError::Damaged("the current generation's folder is missing"));
+            }
+            current.set_live();
         }
         let stores = Mutex::new(Stores { current, staged: None });
         Ok(Self { data, options, meta, lock, stores })
@@ -175,6 +176,7 @@ impl Inner {
             .staged
             .clone()
             .ok_or(StoreError::Misuse("no generation is staged that could be promoted"))?;
+        staged.set_live();
         staged.sync_all()?;
         self.meta.promote(staged.generation())?;
         stores.staged = None;

@@ -31,32 +31,36 @@ const ROW_OVERHEAD_BYTES: usize = 16 + 2;
 const _: () = assert!(ENTRY_PAGES * PAGE_BYTES == BUCKET_BYTES);
 const _: () = assert!(crate::store::MAX_ROW_BYTES + ROW_OVERHEAD_BYTES <= PAGE_BYTES);
 
+/// Parts of together `N` bytes, one after another.
+pub(super) fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (byte, part) in bytes.iter_mut().zip(parts.iter().copied().flatten()) {
+        *byte = *part;
+    }
+    bytes
+}
+
 /// Keys. Entries, change log and rows each have a range of their own: a fetch
 /// reads no rows.
 pub(super) mod key {
-    use super::BucketNumber;
+    use super::{BucketNumber, joined};
 
     pub(in super::super) fn header(number: BucketNumber) -> [u8; 6] {
-        let [a, b, c, d] = number.get().to_be_bytes();
-        [0x00, a, b, c, d, 0x00]
+        joined(&[&[0x00], &number.get().to_be_bytes(), &[0x00]])
     }
 
     pub(in super::super) fn entries(number: BucketNumber, page: u8) -> [u8; 7] {
-        let [a, b, c, d] = number.get().to_be_bytes();
-        [0x00, a, b, c, d, 0x01, page]
+        joined(&[&[0x00], &number.get().to_be_bytes(), &[0x01, page]])
     }
 
     pub(in super::super) fn change(sequence: u64) -> [u8; 9] {
-        let [a, b, c, d, e, f, g, h] = sequence.to_be_bytes();
-        [0x01, a, b, c, d, e, f, g, h]
+        joined(&[&[0x01], &sequence.to_be_bytes()])
     }
 
     pub(in super::super) const FLOOR: [u8; 1] = [0x02];
 
     pub(in super::super) fn rows(number: BucketNumber, page: u16) -> [u8; 7] {
-        let [a, b, c, d] = number.get().to_be_bytes();
-        let [e, f] = page.to_be_bytes();
-        [0x03, a, b, c, d, e, f]
+        joined(&[&[0x03], &number.get().to_be_bytes(), &page.to_be_bytes()])
     }
 }
 
@@ -257,7 +261,9 @@ impl RowPlan {
             if let Some(slot) = slots.get_mut(at) {
                 slot.dirty = true;
                 let rows = slot.load(&mut read)?;
-                changes.into_iter().for_each(|change| apply(rows, change));
+                for change in changes {
+                    apply(rows, change);
+                }
             }
         }
         join_small(&mut slots, &mut read)?;
@@ -429,12 +435,14 @@ mod tests {
         }
     }
 
-    fn changes() -> impl Strategy<Value = Vec<RowChange>> {
+    /// The key of a change, and how many bytes are put there, if any.
+    type Drawn = (u16, Option<usize>);
+
+    fn changes() -> impl Strategy<Value = Vec<Drawn>> {
         let change = prop_oneof![
-            3 => (0_u16..300, 0_usize..400).prop_map(|(key, bytes)| RowChange::Put(row(key, bytes))),
-            1 => (0_u16..300, 3000_usize..=4096)
-                .prop_map(|(key, bytes)| RowChange::Put(row(key, bytes))),
-            3 => (0_u16..300).prop_map(|key| RowChange::Delete(row(key, 0).key)),
+            3 => (0_u16..300, 0_usize..400).prop_map(|(key, bytes)| (key, Some(bytes))),
+            1 => (0_u16..300, 3000_usize..=4096).prop_map(|(key, bytes)| (key, Some(bytes))),
+            3 => (0_u16..300).prop_map(|key| (key, None)),
         ];
         proptest::collection::vec(change, 0..40)
     }
@@ -451,11 +459,16 @@ mod tests {
                 model.insert(row(key, 0).key, row(key, bytes));
             }
             disk.store(RowPlan::replace(model.values().cloned().collect(), &[]).unwrap());
-            for changes in commits {
-                for change in &changes {
-                    match change {
-                        RowChange::Put(row) => drop(model.insert(row.key, row.clone())),
-                        RowChange::Delete(key) => drop(model.remove(key)),
+            for drawn in commits {
+                let mut changes = Vec::new();
+                for (key, bytes) in drawn {
+                    let row = row(key, bytes.unwrap_or(0));
+                    if bytes.is_some() {
+                        model.insert(row.key, row.clone());
+                        changes.push(RowChange::Put(row));
+                    } else {
+                        model.remove(&row.key);
+                        changes.push(RowChange::Delete(row.key));
                     }
                 }
                 disk.change(changes);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use super::{
     durable::Database,
     lock::FolderLock,
-    pages::{ENTRY_PAGES, Header, PAGE_BYTES, RowPlan, decode_rows, key},
+    pages::{ENTRY_PAGES, Header, PAGE_BYTES, RowPlan, decode_rows, joined, key},
 };
 use crate::{
     bucket::{BUCKET_BYTES, Bucket, BucketNumber, PrefixBits},
@@ -102,22 +102,15 @@ impl Partition {
     pub(super) fn bucket(&self, number: BucketNumber) -> Result<Option<Bucket>, StoreError> {
         let _reading = self.reading(number);
         self.database.usable()?;
-        let mut header = None;
+        let Some(header) = self.header(number)? else { return Ok(None) };
         let mut entries = Vec::with_capacity(BUCKET_BYTES);
-        let last = key::entries(number, u8::MAX);
-        for entry in self.database.range(&key::header(number), &last) {
-            let (stored, value) = entry?;
-            if header.is_none() && stored == key::header(number) {
-                header = Some(Header::decode(&value, self.bits)?);
-            } else {
-                entries.extend_from_slice(&value);
-            }
+        // Page by page rather than by an iterator: sled counts what it caches
+        // when pages are asked for, and evicts only then.
+        for page in (0..=u8::MAX).take(ENTRY_PAGES) {
+            let bytes = self.database.get(&key::entries(number, page))?;
+            entries.extend_from_slice(&bytes.ok_or(StoreError::Damaged("a page is missing"))?);
         }
-        match header {
-            Some(header) => header.bucket(self.bits, number, entries).map(Some),
-            None if entries.is_empty() => Ok(None),
-            None => Err(StoreError::Damaged("a bucket lacks its header")),
-        }
+        header.bucket(self.bits, number, entries).map(Some)
     }
 
     pub(super) fn rows(&self, number: BucketNumber) -> Result<StoredRows, StoreError> {
@@ -150,10 +143,12 @@ impl Partition {
             return Ok(Committed::Conflict { version });
         }
         let mut batch = ::sled::Batch::default();
+        let mut bytes = PAGE_BYTES;
         for (index, page) in entry_pages(bucket) {
             let key = key::entries(number, index);
             let same = old.is_some() && self.database.get(&key)?.is_some_and(|old| old == page);
             if !same {
+                bytes += page.len();
                 batch.insert(&key, page);
             }
         }
@@ -162,6 +157,7 @@ impl Partition {
             fences
         } else {
             let plan = RowPlan::change(changes, &fences, |page| self.row_page(number, page))?;
+            bytes += plan.written.iter().map(|(_, page)| page.len()).sum::<usize>();
             put_rows(&mut batch, number, plan)
         };
         batch.insert(&key::header(number), Header::of(bucket, fences).encode(self.bits)?);
@@ -177,7 +173,7 @@ impl Partition {
             batch.insert(&key::FLOOR, &floor.to_be_bytes());
             ends.floor = floor;
         }
-        self.database.apply(batch)?;
+        self.database.apply(batch, bytes)?;
         log.ends = ends;
         Ok(Committed::Done { sequence: ends.last })
     }
@@ -190,6 +186,11 @@ impl Partition {
         log.durable.floor = ends.floor.max(log.durable.floor);
         log.durable.last = ends.last.max(log.durable.last);
         Ok(())
+    }
+
+    /// See [`Database::set_live`].
+    pub(super) fn set_live(&self) {
+        self.database.set_live();
     }
 
     /// Whether the disk still takes writes.
@@ -248,7 +249,6 @@ impl Partition {
             let fences = old.map(|old| old.fences).unwrap_or_default();
             let fences = put_rows(&mut batch, number, RowPlan::replace(rows, &fences)?);
             batch.insert(&key::header(number), Header::of(&bucket, fences).encode(self.bits)?);
-            let bytes = bytes as u64;
             if index == 0 || index == last {
                 let mut log = self.log();
                 let mut ends = log.ends;
@@ -256,10 +256,10 @@ impl Partition {
                 ends.last += 1;
                 ends.floor = ends.last;
                 batch.insert(&key::FLOOR, &ends.floor.to_be_bytes());
-                self.database.apply_bulk(batch, bytes)?;
+                self.database.apply(batch, bytes)?;
                 *log = Log { ends, durable: ends };
             } else {
-                self.database.apply_bulk(batch, bytes)?;
+                self.database.apply(batch, bytes)?;
             }
         }
         Ok(())
@@ -286,9 +286,7 @@ fn put_rows(
 }
 
 fn logged(number: BucketNumber, version: u64) -> [u8; 12] {
-    let [a, b, c, d] = number.get().to_be_bytes();
-    let [e, f, g, h, i, j, k, l] = version.to_be_bytes();
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+    joined(&[&number.get().to_be_bytes(), &version.to_be_bytes()])
 }
 
 fn sequence(bytes: &[u8]) -> Result<u64, StoreError> {

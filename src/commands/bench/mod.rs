@@ -1,0 +1,103 @@
+//! `blindbook bench`: how fast this machine is, in ratios that hold on others.
+//!
+//! Measures and judges by no exit code: a missed target is printed, and only an
+//! error fails. Both sides of a ratio run in turns in one process.
+
+mod arithmetic;
+mod directory;
+mod echo;
+mod fetch;
+mod load;
+mod lookups;
+mod memory;
+mod proxy;
+mod report;
+mod rounds;
+mod serving;
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    time::Instant,
+};
+
+use anyhow::{Context as _, anyhow};
+
+use self::{directory::Directory, report::Report};
+use super::{Outcome, input, logs, runtime};
+
+/// Fewer make no directory worth measuring.
+const MIN_RECORDS: usize = 100;
+
+/// Measure this machine: arithmetic, load, fetches and lookups
+#[derive(clap::Args)]
+pub(crate) struct Bench {
+    /// How many people the directory holds; one full partition has 9000000
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    records: usize,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Measure one thing only
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Option<Part>,
+    /// Where the directory is made and removed again, instead of the system's
+    /// temporary folder; about 2 KB for each record
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Batches and bulk PRF beside the voprf crate
+    Arithmetic,
+    /// Load beside its arithmetic alone
+    Load,
+    /// Bucket fetches beside a bare echo
+    Fetch,
+    /// Lookups through the SDK
+    Lookups,
+}
+
+impl Bench {
+    pub(crate) fn run(&self, log: Option<&str>) -> Outcome {
+        logs(log, "warn")?;
+        if self.records < MIN_RECORDS {
+            return Err(input(anyhow!("--records must be at least {MIN_RECORDS}")));
+        }
+        let report = runtime()?.block_on(self.measure())?;
+        let text = if self.json { serde_json::to_string(&report)? + "\n" } else { report.table() };
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        Ok(())
+    }
+
+    async fn measure(&self) -> anyhow::Result<Report> {
+        let begun = Instant::now();
+        let wanted = |part| self.only.is_none_or(|only| only == part);
+        let mut report = Report::default();
+        if wanted(Part::Arithmetic) {
+            report.arithmetic = Some(arithmetic::measure()?);
+        }
+        if self.only != Some(Part::Arithmetic) {
+            let directory = Directory::make(self.dir.as_deref(), self.records)
+                .context("cannot make up a directory")?;
+            let (load, data) = load::measure(&directory, wanted(Part::Load)).await?;
+            report.load = Some(load);
+            if wanted(Part::Fetch) {
+                report.fetch = Some(fetch::measure(&directory, &data).await?);
+            }
+            if wanted(Part::Lookups) {
+                report.lookups = Some(lookups::measure(&directory, &data).await?);
+            }
+        }
+        report.close(self.records, begun.elapsed().as_secs_f64());
+        Ok(report)
+    }
+}
+
+/// Tells what is being measured, on standard error.
+fn step(what: &str) -> io::Result<()> {
+    writeln!(io::stderr(), "bench: {what}")
+}

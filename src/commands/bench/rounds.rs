@@ -1,0 +1,109 @@
+//! Two ways of doing one thing, measured by turns: the machine's other work
+//! then falls on both, and the ratio of a round holds where its rates do not.
+
+use std::time::{Duration, Instant};
+
+/// Rates of both sides, round by round.
+#[derive(Default)]
+pub(super) struct Rounds {
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+}
+
+impl Rounds {
+    pub(super) fn push(&mut self, ours: f64, theirs: f64) {
+        self.ours.push(ours);
+        self.theirs.push(theirs);
+    }
+
+    /// Runs both sides `rounds` times, each run doing `units` of work.
+    pub(super) fn alternate(
+        rounds: usize,
+        units: usize,
+        mut ours: impl FnMut() -> anyhow::Result<()>,
+        mut theirs: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let mut all = Self::default();
+        for round in 0..rounds {
+            // The second of a round may find a warmer cache or a hotter core.
+            let (one, other) = if round % 2 == 0 {
+                (timed(units, &mut ours)?, timed(units, &mut theirs)?)
+            } else {
+                let other = timed(units, &mut theirs)?;
+                (timed(units, &mut ours)?, other)
+            };
+            all.push(one, other);
+        }
+        Ok(all)
+    }
+
+    /// Our median rate.
+    pub(super) fn ours(&self) -> f64 {
+        median(self.ours.clone())
+    }
+
+    /// Their median rate.
+    pub(super) fn theirs(&self) -> f64 {
+        median(self.theirs.clone())
+    }
+
+    /// How many times as fast we are: the median of the rounds' ratios.
+    pub(super) fn ratio(&self) -> f64 {
+        median(self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect())
+    }
+}
+
+/// Units for each second.
+pub(super) fn rate(units: usize, time: Duration) -> f64 {
+    units as f64 / time.as_secs_f64().max(1e-9)
+}
+
+fn timed(units: usize, work: &mut impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    work()?;
+    Ok(rate(units, begun.elapsed()))
+}
+
+/// The middle value, or the mean of the middle two; no value for none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let upper = values.get(values.len() / 2);
+    let lower = values.get(values.len().saturating_sub(1) / 2);
+    lower.zip(upper).map_or(f64::NAN, |(lower, upper)| f64::midpoint(*lower, *upper))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_disturbed_round_moves_neither_ratio_nor_rates() {
+        let mut rounds = Rounds::default();
+        for (ours, theirs) in [(20.0, 10.0), (1.0, 10.0), (22.0, 11.0), (18.0, 9.0), (20.0, 0.1)] {
+            rounds.push(ours, theirs);
+        }
+        assert!((rounds.ratio() - 2.0).abs() < 1e-9);
+        assert!((rounds.ours() - 20.0).abs() < 1e-9);
+        assert!((rounds.theirs() - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        assert!((median(vec![4.0, 1.0, 3.0, 100.0]) - 3.5).abs() < 1e-9);
+        assert!((median(vec![7.0]) - 7.0).abs() < 1e-9);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn both_sides_run_in_every_round_and_an_error_ends_them() {
+        let (mut ours, mut theirs) = (0, 0);
+        let count = |counter: &mut i32| {
+            *counter += 1;
+            Ok(())
+        };
+        Rounds::alternate(4, 1, || count(&mut ours), || count(&mut theirs)).unwrap();
+        assert_eq!((ours, theirs), (4, 4));
+        let refused = Rounds::alternate(4, 1, || Ok(()), || Err(anyhow::anyhow!("no")));
+        assert!(refused.is_err());
+    }
+}

@@ -1,0 +1,73 @@
+//! A server of this process on a port of its own, until it is stopped.
+
+use std::{future::Future, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use blindbook::{
+    server::{self, Clock, Server, ServerOptions},
+    store::{Generations, SledGenerations, SledOptions},
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+use super::directory::Directory;
+
+/// A server that runs.
+pub(super) struct Serving {
+    pub(super) url: String,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Serving {
+    /// Runs what `serve` makes of a listener and of the word to stop.
+    pub(super) async fn start<F>(
+        tls: bool,
+        serve: impl FnOnce(TcpListener, oneshot::Receiver<()>) -> F,
+    ) -> anyhow::Result<Self>
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let scheme = if tls { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr()?);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(listener, stopped));
+        Ok(Self { url, stop, task })
+    }
+
+    /// Runs the real server.
+    pub(super) async fn directory(
+        directory: &Directory,
+        generations: Arc<dyn Generations>,
+        tls: bool,
+        cache_bytes: u64,
+    ) -> anyhow::Result<Self> {
+        let (cert, key) = (directory.tls.cert.as_bytes(), directory.tls.key.as_bytes());
+        let tls_config = if tls { Some(server::tls_config(cert, key)?) } else { None };
+        let options = ServerOptions { tls: tls_config, cache_bytes, ..ServerOptions::default() };
+        let server =
+            Server::open(generations, directory.keyring.clone(), options, Clock::system()).await?;
+        Self::start(tls, |listener, stopped| async move {
+            server.run(listener, until(stopped)).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stops the server and waits for its end.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        // It may have ended already, and then says why.
+        let _ = self.stop.send(());
+        self.task.await.context("a server ended early")?
+    }
+}
+
+/// Ends when the server is to stop, or nobody is left who could say so.
+pub(super) async fn until(stopped: oneshot::Receiver<()>) {
+    let _ = stopped.await;
+}
+
+/// Opens what was loaded.
+pub(super) async fn open(data: &Path) -> anyhow::Result<Arc<dyn Generations>> {
+    Ok(Arc::new(SledGenerations::open(data, SledOptions::default()).await?))
+}

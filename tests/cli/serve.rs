@@ -1,0 +1,84 @@
+use super::estate::{Estate, Serving, assert_code, blindbook, text};
+
+fn config(estate: &Estate, more: &str) -> std::path::PathBuf {
+    let text = format!(
+        "data = {:?}\nkeys = {:?}\nlisten = \"127.0.0.1:0\"\n{more}",
+        estate.data(),
+        estate.keys()
+    );
+    estate.write("blindbook.toml", &text)
+}
+
+#[test]
+fn a_configuration_file_serves_as_the_flags_do() {
+    let estate = Estate::new();
+    assert_code(&estate.load("sii,user\n+14155550100,alice\n"), 0);
+    let path = config(
+        &estate,
+        &format!(
+            "tls_cert = {:?}\ntls_key = {:?}\n",
+            estate.keys().join("dev-cert.pem"),
+            estate.keys().join("dev-cert.key")
+        ),
+    );
+    let mut command = blindbook();
+    command.args(["serve", "--config"]).arg(path);
+    let serving = Serving::start(command);
+    let output = estate.lookup(&serving, &["+14155550100"]);
+    assert_code(&output, 0);
+    assert!(text(&output.stdout).contains("alice"));
+    let (code, log) = serving.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("the keys lie on the device of the data"), "{log}");
+}
+
+#[test]
+fn settings_are_refused_before_a_port_is_bound() {
+    let estate = Estate::new();
+    for (more, says) in [
+        ("insecure_plaintext = true\nlistten = 1\n", "listten"),
+        ("", "insecure_plaintext"),
+        ("insecure_plaintext = true\nmax_connections = 0\n", "max_connections"),
+        ("tls_cert = \"absent.pem\"\ntls_key = \"absent.key\"\n", "absent.pem"),
+    ] {
+        let path = config(&estate, more);
+        let output = blindbook().args(["serve", "--config"]).arg(path).output().unwrap();
+        assert_code(&output, 2);
+        assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
+    }
+    let output = blindbook().args(["serve", "--data", "d"]).output().unwrap();
+    assert_code(&output, 2);
+}
+
+#[test]
+fn an_empty_data_folder_and_foreign_keys_are_refused_with_advice() {
+    let estate = Estate::new();
+    let serve = |keys: &Estate| {
+        blindbook()
+            .args(["serve", "--insecure-plaintext", "--listen", "127.0.0.1:0", "--data"])
+            .arg(estate.data())
+            .arg("--keys")
+            .arg(keys.keys())
+            .output()
+            .unwrap()
+    };
+    let output = serve(&estate);
+    assert_code(&output, 1);
+    assert!(text(&output.stderr).contains("load"), "{}", text(&output.stderr));
+    assert_code(&estate.load("sii,user\n+14155550100,alice\n"), 0);
+    let output = serve(&Estate::new());
+    assert_code(&output, 1);
+    assert!(text(&output.stderr).contains("keys"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_load_beside_a_running_server_is_refused_and_harms_neither() {
+    let estate = Estate::new();
+    assert_code(&estate.load("sii,user\n+14155550100,alice\n"), 0);
+    let serving = estate.serve();
+    let output = estate.load("sii,user\n+14155550101,bob\n");
+    assert_code(&output, 1);
+    assert!(text(&output.stderr).contains("data folder"), "{}", text(&output.stderr));
+    let output = estate.lookup(&serving, &["+14155550100"]);
+    assert!(text(&output.stdout).contains("alice"));
+}
