@@ -129,6 +129,10 @@ pub fn bucket_from_proto(
         field: "bucket.number",
         rule: "must fit in the directory's prefix bits",
     })?;
+    if bucket.version == 0 {
+        // It would be left out, and the answer shorter than others.
+        return Err(WireError::Rule { field: "bucket.version", rule: "must be at least 1" });
+    }
     let got = bucket.entries.len();
     Bucket::from_parts(
         check_epoch("bucket.epoch", bucket.epoch)?,
