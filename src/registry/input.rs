@@ -175,29 +175,6 @@ fn open(promise: Promise, first: u64, mut bytes: Vec<u8>) -> Result<Option<Lines
     Ok(None)
 }
 
-/// Reads a directory file as a load would and tells each line's fate by its
-/// number, blank ones and the header aside: for tools that check files before
-/// they are sent to be loaded.
-///
-/// # Errors
-/// [`LoadError::Input`] or [`LoadError::Header`].
-pub fn check_lines(
-    input: Input,
-    region: Option<Region>,
-    mut each: impl FnMut(u64, Result<(), Reason>),
-) -> Result<(), LoadError> {
-    let mut cutter = Cutter::open(input)?;
-    while let Some(cut) = cutter.next()? {
-        match cut {
-            Cut::TooLong { line } => each(line, Err(Reason::TooLong)),
-            Cut::Lines(lines) => {
-                lines.records(region).for_each(|(line, record)| each(line, record.map(drop)));
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,26 +201,35 @@ mod tests {
         assert_eq!(opened("\n \r\n"), None);
     }
 
+    /// What becomes of each line of a file.
+    fn fates(name: &str, text: &str) -> Result<Vec<(u64, Option<Reason>)>, LoadError> {
+        let input = Input::stream(name, std::io::Cursor::new(text.to_owned()));
+        let mut cutter = Cutter::open(input)?;
+        let mut fates = Vec::new();
+        while let Some(cut) = cutter.next()? {
+            match cut {
+                Cut::TooLong { line } => fates.push((line, Some(Reason::TooLong))),
+                Cut::Lines(lines) => {
+                    fates.extend(lines.records(None).map(|(line, record)| (line, record.err())));
+                }
+            }
+        }
+        Ok(fates)
+    }
+
     #[test]
-    fn a_file_is_checked_line_by_line_without_loading() {
-        let check = |name: &str, text: String| {
-            let mut fates = Vec::new();
-            let input = Input::stream(name, std::io::Cursor::new(text));
-            check_lines(input, None, |line, fate| fates.push((line, fate.err()))).map(|()| fates)
-        };
+    fn a_line_longer_than_any_block_spoils_only_itself() {
         let long = "x".repeat(1 << 20);
-        let text = format!("sii,user\na@b.example,u\n\n{long}\nc@d.example\n");
-        let fates = [
-            (2, None),
-            (4, Some(Reason::TooLong)),
-            (5, Some(Reason::Fields { expected: 2, found: 1 })),
-        ];
-        assert_eq!(check("a.csv", text).unwrap(), fates);
+        let csv = format!("sii,user\na@b.example,u\n\n{long}\nc@d.example\n");
+        let surplus = Reason::Fields { expected: 2, found: 1 };
+        let expected = [(2, None), (4, Some(Reason::TooLong)), (5, Some(surplus))];
+        assert_eq!(fates("a.csv", &csv).unwrap(), expected);
+
         // Without a header a long first line is one line like any other.
-        let text = format!("{long}\n{{}}\n");
-        let fates = [(1, Some(Reason::TooLong)), (2, Some(Reason::NoSii))];
-        assert_eq!(check("a.jsonl", text.clone()).unwrap(), fates);
-        let refused = check("a.txt", text);
+        let json = format!("{long}\n{{}}\n");
+        let expected = [(1, Some(Reason::TooLong)), (2, Some(Reason::NoSii))];
+        assert_eq!(fates("a.jsonl", &json).unwrap(), expected);
+        let refused = fates("a.txt", &json);
         assert!(matches!(refused, Err(LoadError::Header { error: HeaderError::TooLong, .. })));
     }
 }

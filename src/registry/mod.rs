@@ -25,7 +25,7 @@ mod work;
 
 pub use counts::{Counts, counts};
 pub use error::{HeaderError, LoadError, RowFault};
-pub use input::{Input, check_lines};
+pub use input::Input;
 pub use lines::MAX_LINE_BYTES;
 pub use load::{LoadOptions, load};
 pub use progress::{Phase, Progress, Snapshot};
