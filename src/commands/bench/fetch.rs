@@ -12,8 +12,7 @@ use blindbook::{
     bucket::{BUCKET_BYTES, PrefixBits},
     store::Generations,
     wire::proto::{
-        FetchBucketsRequest, FetchBucketsResponse,
-        discovery_service_client::DiscoveryServiceClient,
+        FetchBucketsRequest, FetchBucketsResponse, discovery_service_client::DiscoveryServiceClient,
     },
 };
 use serde::Serialize;
@@ -69,7 +68,7 @@ impl Fetch {
         let row = |name: &str, setting: &Setting| {
             let Setting { ratio, cached_per_s, echo_per_s, uncached_per_s } = setting;
             Row::new(
-                format!("fetches/s, {name}, client on the same cores"),
+                format!("fetches/s, {name}"),
                 format!(
                     "{cached_per_s:.0} cached; echo {echo_per_s:.0} (ratio {ratio:.2}); \
                      {uncached_per_s:.0} uncached"
@@ -191,11 +190,7 @@ async fn fill(channels: &[Channel], wanted: &Wanted) -> anyhow::Result<FetchBuck
 }
 
 /// Fetches for `time` over all connections; returns fetches per second.
-async fn drive(
-    channels: &[Channel],
-    wanted: &Arc<Wanted>,
-    time: Duration,
-) -> anyhow::Result<f64> {
+async fn drive(channels: &[Channel], wanted: &Arc<Wanted>, time: Duration) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
     for (first, channel) in (0..CONCURRENCY as u64).zip(channels.iter().cycle()) {

@@ -174,7 +174,8 @@ async fn load(directory: &Directory, data: PathBuf) -> anyhow::Result<Loaded> {
 fn arithmetic_rate(directory: &Directory, people: &[Person]) -> anyhow::Result<f64> {
     step("the load's arithmetic alone")?;
     let keyring = &directory.keyring;
-    let key = keyring.key(keyring.newest()).ok_or_else(|| anyhow!("the newest epoch has no key"))?;
+    let key =
+        keyring.key(keyring.newest()).ok_or_else(|| anyhow!("the newest epoch has no key"))?;
     let provider_key = directory.provider_key()?;
     let next = AtomicUsize::new(0);
     let work = || -> anyhow::Result<()> {
@@ -204,10 +205,8 @@ fn publish(
     provider: &Provider,
     provider_key: &SigningKey,
 ) -> anyhow::Result<usize> {
-    let siis = people
-        .iter()
-        .map(|person| Sii::parse(&person.sii, None))
-        .collect::<Result<Vec<_>, _>>()?;
+    let siis =
+        people.iter().map(|person| Sii::parse(&person.sii, None)).collect::<Result<Vec<_>, _>>()?;
     let inputs: Vec<&[u8]> = siis.iter().map(Sii::as_bytes).collect();
     let outputs = black_box(key.evaluate_many(&inputs)?);
     for (person, sii) in people.iter().zip(&siis) {

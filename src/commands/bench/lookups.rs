@@ -195,22 +195,15 @@ fn histogram() -> anyhow::Result<Histogram<u64>> {
 async fn ask(client: &Client, question: &Question) -> anyhow::Result<()> {
     let answer = client.lookup(&question.sii).await?;
     ensure!(answer.damaged == 0, "an answer held damaged entries");
-    let found: Vec<&str> =
-        answer.mappings.iter().map(|found| found.ssi.user().as_str()).collect();
+    let found: Vec<&str> = answer.mappings.iter().map(|found| found.ssi.user().as_str()).collect();
     ensure!(found.iter().copied().eq(question.user.as_deref()), "an answer was wrong");
     Ok(())
 }
 
 /// Counts the bytes of lookups, one after the other.
-async fn bytes(
-    directory: &Directory,
-    url: &str,
-    questions: &[Question],
-) -> anyhow::Result<Bytes> {
-    let server: SocketAddr = url
-        .strip_prefix("https://")
-        .ok_or_else(|| anyhow!("the server has no TLS"))?
-        .parse()?;
+async fn bytes(directory: &Directory, url: &str, questions: &[Question]) -> anyhow::Result<Bytes> {
+    let server: SocketAddr =
+        url.strip_prefix("https://").ok_or_else(|| anyhow!("the server has no TLS"))?.parse()?;
     let proxy = Proxy::start(server).await?;
     let client = connect(directory, &format!("https://{}", proxy.address)).await?;
     let (settling, rest) = questions.split_at_checked(SETTLING).unwrap_or_default();

@@ -66,8 +66,7 @@ impl Bench {
             return Err(input(anyhow!("--records must be at least {MIN_RECORDS}")));
         }
         let report = runtime()?.block_on(self.measure())?;
-        let text =
-            if self.json { serde_json::to_string(&report)? + "\n" } else { report.table() };
+        let text = if self.json { serde_json::to_string(&report)? + "\n" } else { report.table() };
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()?;
