@@ -309,7 +309,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
                 Field::User => fields.user = text()?,
                 Field::Audience => fields.audience = text()?,
                 Field::Default => {
-                    fields.default = map.next_value::<Option<bool>>()?.unwrap_or(false)
+                    fields.default = map.next_value::<Option<bool>>()?.unwrap_or(false);
                 }
                 Field::Ttl => {
                     let Some(number) = map.next_value::<Option<serde_json::Number>>()? else {
