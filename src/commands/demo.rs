@@ -16,9 +16,8 @@ use blindbook::{
     registry::{self, Input, LoadOptions, Progress},
     server::{self, Call, Clock, Server, ServerOptions, Transcript},
     store::{SledGenerations, SledOptions},
-    wire::proto,
+    wire::{ELEMENT_BYTES, Evaluate, Fetch},
 };
-use prost::Message as _;
 use tokio::{net::TcpListener, sync::oneshot};
 
 use super::{Outcome, dev_tls::DevTls, input, load::watch, logs, now_s, progress, runtime, sample};
@@ -254,8 +253,8 @@ fn describe(call: &Call) -> anyhow::Result<Vec<String>> {
     let method = call.path.rsplit('/').next().unwrap_or_default();
     let mut lines = match method {
         "Evaluate" => {
-            let request = proto::EvaluateRequest::decode(message)?;
-            let elements = request.blinded_elements.as_chunks::<32>().0;
+            let request = Evaluate::decode(message)?;
+            let (elements, _) = request.blinded_elements.as_chunks::<ELEMENT_BYTES>();
             let mut lines =
                 vec![format!("Evaluate: epoch {}, {} elements", request.epoch, elements.len())];
             lines.extend(elements.iter().take(2).map(|element| format!("    {}", hex(element))));
@@ -265,15 +264,15 @@ fn describe(call: &Call) -> anyhow::Result<Vec<String>> {
             lines
         }
         "FetchBuckets" => {
-            let request = proto::FetchBucketsRequest::decode(message)?;
-            let prefixes: Vec<_> =
-                request.prefixes.iter().take(8).map(|prefix| format!("{prefix:#x}")).collect();
+            let request = Fetch::decode(message)?;
+            let shown = request.prefixes.iter().take(8);
+            let prefixes: Vec<_> = shown.map(|prefix| format!("{:#x}", prefix.get())).collect();
             let more = if request.prefixes.len() > 8 { ", ..." } else { "" };
             vec![format!(
                 "FetchBuckets: epoch {}, {} of {} bits: {}{more}",
                 request.epoch,
                 request.prefixes.len(),
-                request.prefix_bits,
+                request.prefix_bits.get(),
                 prefixes.join(", ")
             )]
         }

@@ -367,9 +367,12 @@ impl Fan<'_> {
 
 /// No two frames of a load share a nonce: files and frames are counted.
 fn nonce(file: u32, frame: u64) -> [u8; 12] {
-    let [a, b, c, d] = file.to_be_bytes();
-    let [e, f, g, h, i, j, k, l] = frame.to_be_bytes();
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+    let mut nonce = [0; 12];
+    let parts = file.to_be_bytes().into_iter().chain(frame.to_be_bytes());
+    for (to, from) in nonce.iter_mut().zip(parts) {
+        *to = from;
+    }
+    nonce
 }
 
 fn aad(leaf: &Leaf) -> Vec<u8> {
@@ -402,8 +405,13 @@ const FLAG_DEFAULT: u8 = 2;
 
 impl Fields<'_> {
     fn write(&self, out: &mut Vec<u8>) -> Option<()> {
-        let flags = u8::from(self.audience == Audience::Business) * FLAG_BUSINESS
-            | u8::from(self.default) * FLAG_DEFAULT;
+        let mut flags = 0;
+        if self.audience == Audience::Business {
+            flags |= FLAG_BUSINESS;
+        }
+        if self.default {
+            flags |= FLAG_DEFAULT;
+        }
         out.extend_from_slice(&self.leading.get().to_be_bytes());
         out.extend_from_slice(&self.at.file.to_be_bytes());
         out.extend_from_slice(&self.at.line.to_be_bytes());

@@ -63,7 +63,9 @@ impl Surveying<'_> {
         let surveys =
             work::for_each(self.threads, self.stop, &units, |unit| self.unit(unit, bits))?;
         let mut survey = Survey::default();
-        surveys.into_iter().for_each(|more| survey.add(more));
+        for more in surveys {
+            survey.add(more);
+        }
         Ok(survey)
     }
 

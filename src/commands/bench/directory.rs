@@ -61,7 +61,7 @@ impl Directory {
         let keys = folder.path().join("keys");
         keyring::generate(&keys, &mut rand::rng())?;
         let people = folder.path().join("people.csv");
-        let bar = progress::bar("making up people", Some(records as u64));
+        let bar = progress::bar("making up people", records as u64);
         sample::write_csv(&people, records, |done| bar.set_position(done))?;
         bar.finish_and_clear();
         Ok(Self {

@@ -68,7 +68,7 @@ impl Fetch {
         let row = |name: &str, setting: &Setting| {
             let Setting { ratio, cached_per_s, echo_per_s, uncached_per_s } = setting;
             Row::new(
-                format!("fetches/s, {name}, client on the same cores"),
+                format!("fetches/s, {name}"),
                 format!(
                     "{cached_per_s:.0} cached; echo {echo_per_s:.0} (ratio {ratio:.2}); \
                      {uncached_per_s:.0} uncached"

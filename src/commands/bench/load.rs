@@ -160,7 +160,7 @@ async fn load(directory: &Directory, data: PathBuf) -> anyhow::Result<Loaded> {
         generations,
         directory.keyring.clone(),
         options,
-        vec![Input::File(directory.people.clone())],
+        vec![Input::file(&directory.people)],
         counters.clone(),
     );
     let report = watch(load, &counters).await?;

@@ -142,7 +142,7 @@ fn questions(directory: &Directory) -> anyhow::Result<Vec<Question>> {
 }
 
 async fn connect(directory: &Directory, url: &str) -> anyhow::Result<Client> {
-    let mut options = ClientOptions::new(url, directory.keyring.identity().verifying_key())?;
+    let mut options = ClientOptions::new(url, directory.keyring.identity().verifying_key());
     options.ca_pem = Some(directory.tls.ca.clone().into_bytes());
     Ok(Client::connect(options, Arc::new(MemoryState::default())).await?)
 }

@@ -168,7 +168,7 @@ impl Report {
         for rows in parts.into_iter().flatten() {
             text.push('\n');
             for Row { name, value } in rows {
-                let _ = writeln!(text, "{name:<46}{value}");
+                let _ = writeln!(text, "{name:<44}  {value}");
             }
         }
         text
