@@ -191,25 +191,15 @@ const FENCES: &[Fence] = &[
     Fence {
         rule: "messages are decoded in wire",
         paths: &["prost"],
-        // The demo reads what arrived at the server as a stranger would.
-        ground: Ground::Only(&["wire", "commands/demo*"]),
+        ground: Ground::Only(&["wire"]),
         tests: false,
         why: "wire checks what it decodes; bytes decoded elsewhere would be unchecked",
     },
     Fence {
         rule: "generated types stop in wire",
         paths: &["crate::wire::proto"],
-        // The demo reads what arrived at the server as a stranger would; the
-        // bench holds the server against an echo of the same messages.
-        ground: Ground::Only(&[
-            "wire",
-            "server",
-            "client",
-            "relay",
-            "sidecar",
-            "commands/demo*",
-            "commands/bench*",
-        ]),
+        // The bench holds the server against an echo of the same messages.
+        ground: Ground::Only(&["wire", "server", "client", "relay", "sidecar", "commands/bench*"]),
         tests: false,
         why: "a generated message holds any value; inside there are types that cannot hold a bad one",
     },
