@@ -13,7 +13,7 @@ use super::{
     report::{At, Reason},
     row::{self, Providers},
     source::Source,
-    spill::Spilled,
+    spilled::Spilled,
     work,
 };
 use crate::{

@@ -20,6 +20,7 @@ mod report;
 mod row;
 mod source;
 mod spill;
+mod spilled;
 mod survey;
 mod work;
 

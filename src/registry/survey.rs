@@ -10,7 +10,8 @@ use super::{
     progress::Progress,
     row::Providers,
     source::Source,
-    spill::{Leaf, Spill, Spilled},
+    spill::{Leaf, Spill},
+    spilled::Spilled,
     work::{self, Stop, Unit},
 };
 use crate::{
