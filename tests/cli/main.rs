@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 #![allow(missing_docs, reason = "a test")]
 
+mod bench;
 mod estate;
 mod load;
 mod lookup;
