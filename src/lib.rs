@@ -41,6 +41,7 @@
 #![cfg_attr(feature = "wire", doc = "| 2 | [`wire`]: messages and their checked forms |")]
 #![cfg_attr(feature = "server", doc = "| 2 | [`store`]: buckets and rows, durable |")]
 #![cfg_attr(feature = "server", doc = "| 2 | [`keyring`]: the only loader of keys |")]
+//! | 2 | [`clock`]: the time, as it is passed in |
 //! | 1 | [`oprf`], [`bucket`]: pure, no clock, no files, no runtime |
 //! | 0 | [`identifier`], [`epoch`], [`secret`] |
 //!
@@ -53,6 +54,7 @@
 //! discovery provider; `cli`, the default, the `blindbook` command with both.
 
 pub mod bucket;
+pub mod clock;
 pub mod epoch;
 pub mod identifier;
 pub mod oprf;

@@ -5,6 +5,11 @@ mod commands;
 
 use std::process::ExitCode;
 
+/// With the system's allocator on Linux, sled's reads leave arenas that are
+/// never given back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     commands::run()
 }

@@ -644,6 +644,21 @@ async fn a_damaged_entry_is_counted_and_causes_nothing() {
     assert_eq!(scene.running.take_names(), ONCE);
 }
 
+#[tokio::test]
+async fn a_lie_in_the_first_batch_does_not_change_what_the_others_ask() {
+    let scene = Scene::set().await;
+    let mut first_batch = true;
+    scene.lie_about_buckets(move |_, buckets| {
+        if std::mem::take(&mut first_batch) {
+            first(buckets).signature = vec![0; 64].into();
+        }
+    });
+    let asked: Vec<_> = (0..300).map(|n| sii(&format!("acct:user{n}@wa.example"))).collect();
+    let error = scene.client.lookup_many(&asked).await.unwrap_err();
+    assert!(matches!(error, ClientError::BucketForged));
+    assert_eq!(scene.running.take_names(), TWICE[..4]);
+}
+
 // Statuses.
 
 #[tokio::test]

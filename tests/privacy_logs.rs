@@ -2,7 +2,17 @@
 //! the test knows what was sent. A process has one set of logs, so this file
 //! has one test.
 #![cfg(feature = "cli")]
-#![allow(missing_docs, reason = "a test")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::unnecessary_debug_formatting,
+    reason = "a test fails by panicking, and prints what it saw"
+)]
 
 use std::{
     io,
@@ -18,8 +28,7 @@ use blindbook::{
     store::{BulkBucket, Generations, MemoryGenerations},
     telemetry,
     wire::proto::{
-        EvaluateRequest, FetchBucketsRequest,
-        discovery_service_client::DiscoveryServiceClient,
+        EvaluateRequest, FetchBucketsRequest, discovery_service_client::DiscoveryServiceClient,
     },
 };
 use prost::Message as _;

@@ -16,7 +16,7 @@ use tokio::{task::JoinHandle, time::timeout_at};
 use tonic::{Code, Status};
 
 use super::{
-    Answer, ClientError, Found,
+    Answer, ClientError, Fault, Found,
     blocking::blocking,
     connect::{Pool, Stub, pause},
     decoys::SharedDecoys,
@@ -44,6 +44,11 @@ pub(super) struct Lookups {
 }
 
 type Results = Vec<(usize, Result<Answer, ClientError>)>;
+
+/// A batch that was answered: what it holds is being opened, or it is a lie.
+/// After a lie the remaining batches go out all the same: what follows an
+/// answer depends on none.
+type Asking = Result<JoinHandle<Results>, ClientError>;
 
 /// Why an exchange failed.
 enum Failed {
@@ -121,11 +126,12 @@ impl Lookups {
         // Over all batches: a decoy is as likely in any of them.
         asked.shuffle(&mut rand::rng());
 
-        let mut opening: Vec<JoinHandle<Results>> = Vec::with_capacity(sizes.len());
+        let mut opening = Vec::with_capacity(sizes.len());
         for size in sizes {
             let batch: Vec<Asked> = asked.drain(..size.min(asked.len())).collect();
             opening.push(self.ask(batch).await?);
         }
+        let opening = opening.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut results: Vec<Option<Result<Answer, ClientError>>> = vec![None; contacts];
         for opening in opening {
             for (place, result) in opening.await.map_err(|_| ClientError::Computation)? {
@@ -139,14 +145,14 @@ impl Lookups {
     }
 
     /// Asks one batch. Opening what came goes on beside the caller.
-    async fn ask(&self, asked: Vec<Asked>) -> Result<JoinHandle<Results>, ClientError> {
+    async fn ask(&self, asked: Vec<Asked>) -> Result<Asking, ClientError> {
         let deadline = self.pool.deadline();
         timeout_at(deadline, self.ask_in_time(asked))
             .await
             .map_err(|_| ClientError::DeadlineExceeded(self.pool.deadline))?
     }
 
-    async fn ask_in_time(&self, asked: Vec<Asked>) -> Result<JoinHandle<Results>, ClientError> {
+    async fn ask_in_time(&self, asked: Vec<Asked>) -> Result<Asking, ClientError> {
         let question = blocking(move || Question::blind(asked, &mut rand::rng())).await?;
         let question = Arc::new(question);
         let mut view = self.directory.view().await?;
@@ -155,9 +161,9 @@ impl Lookups {
             let requests = question.requests(&view.parameters, self.pinned)?;
             match self.exchange(&question, &requests, &view).await {
                 Ok((buckets, outputs)) => {
-                    return Ok(tokio::task::spawn_blocking(move || {
+                    return Ok(Ok(tokio::task::spawn_blocking(move || {
                         open(&question, &buckets, &outputs, &view)
-                    }));
+                    })));
                 }
                 Err(failed) if failed.is_silent() && may_reconnect => {
                     // The same bytes again: who counts them sees one question.
@@ -173,6 +179,7 @@ impl Lookups {
                 Err(Failed::Call { status, .. }) => {
                     return Err(ClientError::from_status(&status, self.pool.deadline));
                 }
+                Err(Failed::Wrong(lie)) if lie.fault() == Fault::Server => return Ok(Err(lie)),
                 Err(Failed::Wrong(error)) => return Err(error),
             }
         }

@@ -74,7 +74,9 @@ mod versions;
 use std::{fmt, sync::Arc};
 
 pub use error::{ClientError, Fault};
-pub use options::{ClientOptions, Clock};
+pub use options::ClientOptions;
+
+pub use crate::clock::Clock;
 pub use state::{FolderState, MemoryState, Part, State, StateError};
 
 use self::{

@@ -1,16 +1,12 @@
 //! What a client is told: which directory, how to reach it, and how much it
 //! may tell.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 
 use super::ClientError;
-use crate::{bucket::PrefixBits, identifier::Provider};
+use crate::{bucket::PrefixBits, clock::Clock, identifier::Provider};
 
 /// Bits that may be sent unless told otherwise: about 140 entries share them
 /// in the largest directory that uses all of them.
@@ -18,33 +14,6 @@ const MAX_PREFIX_BITS: u32 = 17;
 
 /// Most connections that one client keeps.
 const MAX_CONNECTIONS: usize = 64;
-
-/// The time, passed in.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
-
-impl Clock {
-    /// The system's clock.
-    #[must_use]
-    pub fn system() -> Self {
-        Self::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()))
-    }
-
-    /// Any clock that tells seconds since 1970.
-    pub fn new(now_s: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now_s))
-    }
-
-    pub(super) fn now_s(&self) -> u64 {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock(..)")
-    }
-}
 
 /// How a [`Client`](super::Client) reaches a directory and what it accepts.
 #[derive(Debug, Clone)]

@@ -16,9 +16,8 @@ use blindbook::{
     registry::{self, Input, LoadOptions, Progress},
     server::{self, Call, Clock, Server, ServerOptions, Transcript},
     store::{SledGenerations, SledOptions},
-    wire::proto,
+    wire::{ELEMENT_BYTES, Evaluate, Fetch},
 };
-use prost::Message as _;
 use tokio::{net::TcpListener, sync::oneshot};
 
 use super::{Outcome, dev_tls::DevTls, input, load::watch, logs, now_s, progress, runtime, sample};
@@ -211,10 +210,11 @@ fn leaks(sii: &Sii, found: &[String], calls: &[Call]) -> usize {
     let placement = Placement::of(sii);
     let (_, name) = sii.as_str().split_once(':').unwrap_or_default();
     let users = found.iter().filter_map(|ssi| ssi.split('@').next());
-    let secrets: Vec<&[u8]> = [name.as_bytes(), placement.expose(), &placement.expose()[4..12]]
-        .into_iter()
-        .chain(users.map(str::as_bytes))
-        .collect();
+    let secrets: Vec<&[u8]> =
+        [name.as_bytes(), placement.expose(), placement.expose().get(4..12).unwrap_or_default()]
+            .into_iter()
+            .chain(users.map(str::as_bytes))
+            .collect();
     let holds = |bytes: &[u8]| {
         secrets.iter().any(|secret| bytes.windows(secret.len()).any(|part| part == *secret))
     };
@@ -253,8 +253,8 @@ fn describe(call: &Call) -> anyhow::Result<Vec<String>> {
     let method = call.path.rsplit('/').next().unwrap_or_default();
     let mut lines = match method {
         "Evaluate" => {
-            let request = proto::EvaluateRequest::decode(message)?;
-            let elements = request.blinded_elements.as_chunks::<32>().0;
+            let request = Evaluate::decode(message)?;
+            let (elements, _) = request.blinded_elements.as_chunks::<ELEMENT_BYTES>();
             let mut lines =
                 vec![format!("Evaluate: epoch {}, {} elements", request.epoch, elements.len())];
             lines.extend(elements.iter().take(2).map(|element| format!("    {}", hex(element))));
@@ -264,15 +264,15 @@ fn describe(call: &Call) -> anyhow::Result<Vec<String>> {
             lines
         }
         "FetchBuckets" => {
-            let request = proto::FetchBucketsRequest::decode(message)?;
-            let prefixes: Vec<_> =
-                request.prefixes.iter().take(8).map(|prefix| format!("{prefix:#x}")).collect();
+            let request = Fetch::decode(message)?;
+            let shown = request.prefixes.iter().take(8);
+            let prefixes: Vec<_> = shown.map(|prefix| format!("{:#x}", prefix.get())).collect();
             let more = if request.prefixes.len() > 8 { ", ..." } else { "" };
             vec![format!(
                 "FetchBuckets: epoch {}, {} of {} bits: {}{more}",
                 request.epoch,
                 request.prefixes.len(),
-                request.prefix_bits,
+                request.prefix_bits.get(),
                 prefixes.join(", ")
             )]
         }
@@ -283,7 +283,12 @@ fn describe(call: &Call) -> anyhow::Result<Vec<String>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        for nibble in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(nibble.into(), 16));
+        }
+        text
+    })
 }
 
 fn row(client: &str, server: &str) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Write as _},
+    io::{self, Write},
     path::PathBuf,
     sync::Arc,
 };
@@ -71,16 +71,14 @@ impl Lookup {
             .collect::<Result<Vec<_>, _>>()
             .map_err(input)?;
         let options = self.options().map_err(input)?;
-        let state: Arc<dyn State> = match &self.state {
-            Some(folder) => Arc::new(FolderState::open(folder)?),
-            None => {
-                writeln!(
-                    io::stderr(),
-                    "warning: without --state keys are not pinned and an old directory is not \
-                     noticed"
-                )?;
-                Arc::new(MemoryState::new())
-            }
+        let state: Arc<dyn State> = if let Some(folder) = &self.state {
+            Arc::new(FolderState::open(folder)?)
+        } else {
+            writeln!(
+                io::stderr(),
+                "warning: without --state keys are not pinned and an old directory is not noticed"
+            )?;
+            Arc::new(MemoryState::new())
         };
         let answers = runtime()?.block_on(async {
             let client = Client::connect(options, state).await?;
@@ -113,7 +111,7 @@ impl Lookup {
         for (n, (sii, answer)) in siis.iter().zip(answers).enumerate() {
             match answer {
                 Ok(answer) if self.json => writeln!(out, "{}", to_json(&answer)?)?,
-                Ok(answer) => write!(out, "{}", to_text(&answer))?,
+                Ok(answer) => write_text(&mut out, &answer)?,
                 Err(error) => {
                     // The terminal is the asker's own: it may see what it asked.
                     writeln!(io::stderr(), "error: {}: {error}", sii.as_str())?;
@@ -171,19 +169,19 @@ fn to_json(answer: &Answer) -> Result<String, serde_json::Error> {
     serde_json::to_string(&line)
 }
 
-fn to_text(answer: &Answer) -> String {
-    let mut text = format!("{}\n", answer.sii.as_str());
+fn write_text(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    writeln!(out, "{}", answer.sii.as_str())?;
     for found in &answer.mappings {
         let (user, provider) = (found.ssi.user().as_str(), found.ssi.provider().as_str());
         let audience = found.audience.as_str();
         let default = if found.default { ", default" } else { "" };
-        text.push_str(&format!("  {user}@{provider} ({audience}{default})\n"));
+        writeln!(out, "  {user}@{provider} ({audience}{default})")?;
     }
     if answer.mappings.is_empty() {
-        text.push_str("  not in this directory\n");
+        writeln!(out, "  not in this directory")?;
     }
     if answer.damaged > 0 {
-        text.push_str(&format!("  {} damaged entries skipped\n", answer.damaged));
+        writeln!(out, "  {} damaged entries skipped", answer.damaged)?;
     }
-    text
+    Ok(())
 }

@@ -13,7 +13,7 @@ use super::{
     report::{At, Reason},
     row::{self, Providers},
     source::Source,
-    spill::Spilled,
+    spilled::Spilled,
     work,
 };
 use crate::{
@@ -280,13 +280,12 @@ impl Building {
     }
 
     fn build(&self, draft: Draft, rng: &mut impl CryptoRng) -> Result<BulkBucket, LoadError> {
-        let mut entries = match draft.kept {
-            Some(kept) => kept.to_vec(),
-            None => {
-                let mut entries = vec![0; BUCKET_BYTES];
-                rng.fill_bytes(&mut entries);
-                entries
-            }
+        let mut entries = if let Some(kept) = draft.kept {
+            kept.to_vec()
+        } else {
+            let mut entries = vec![0; BUCKET_BYTES];
+            rng.fill_bytes(&mut entries);
+            entries
         };
         let (slots, _) = entries.as_chunks_mut::<ENTRY_BYTES>();
         for (slot, entry) in &draft.placed {
@@ -296,13 +295,12 @@ impl Building {
         }
         let mut rows = Vec::with_capacity(draft.people.all.len());
         for person in draft.people.all {
-            let sealed = match person.stored {
-                Some(stored) => stored,
-                None => {
-                    let placed = person.held.iter().map(|held| &held.placed);
-                    let row = row::encode(&person.sii, placed)?;
-                    self.keyring.seal_row(&person.key.0, &row, rng)?
-                }
+            let sealed = if let Some(stored) = person.stored {
+                stored
+            } else {
+                let placed = person.held.iter().map(|held| &held.placed);
+                let row = row::encode(&person.sii, placed)?;
+                self.keyring.seal_row(&person.key.0, &row, rng)?
             };
             rows.push(Row { key: person.key, sealed });
         }

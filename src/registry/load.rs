@@ -14,11 +14,12 @@ use super::{
     build::Building,
     counts::{self, Totals},
     error::LoadError,
+    input::Input,
     people::Tally,
     plan,
     progress::{Phase, Progress},
     providers,
-    read::{Input, Reading},
+    read::Reading,
     report::{Collector, LoadReport},
     row::Providers,
     source::Source,
@@ -264,8 +265,9 @@ struct Job {
 }
 
 impl Job {
-    fn refused(&self, report: LoadReport) -> LoadError {
-        LoadError::Refused(Box::new(LoadReport { bad: self.bad.report(&self.names), ..report }))
+    fn refused(&self, mut report: LoadReport) -> LoadError {
+        report.bad = self.bad.report(&self.names);
+        LoadError::Refused(Box::new(report))
     }
 
     #[expect(clippy::type_complexity, reason = "three results of one pass, taken apart at once")]
@@ -341,7 +343,9 @@ impl Pass {
             self.unit(unit, bits, built)
         })?;
         let mut tally = Tally::default();
-        tallies.into_iter().for_each(|more| tally += more);
+        for more in tallies {
+            tally += more;
+        }
         Ok(tally)
     }
 

@@ -7,6 +7,7 @@
 mod build;
 mod counts;
 mod error;
+mod input;
 mod lines;
 mod load;
 mod people;
@@ -19,15 +20,16 @@ mod report;
 mod row;
 mod source;
 mod spill;
+mod spilled;
 mod survey;
 mod work;
 
 pub use counts::{Counts, counts};
 pub use error::{HeaderError, LoadError, RowFault};
+pub use input::Input;
 pub use lines::MAX_LINE_BYTES;
 pub use load::{LoadOptions, load};
 pub use progress::{Phase, Progress, Snapshot};
 pub use providers::providers;
-pub use read::Input;
 pub use records::DEFAULT_TTL_S;
 pub use report::{BadLine, BadLines, LoadReport, Reason};

@@ -9,7 +9,7 @@ use super::{
     error::LoadError,
     report::{At, Reason},
     row::Placed,
-    spill::Spilled,
+    spilled::Spilled,
 };
 use crate::{
     bucket::{MAX_MAPPINGS, Mapping, SignedMapping, Slots},

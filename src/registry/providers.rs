@@ -56,7 +56,8 @@ fn key(provider: &Provider) -> String {
 
 fn read(value: &[u8]) -> Result<VerifyingKey, StoreError> {
     let bytes = value.try_into().map_err(|_| DAMAGED)?;
-    VerifyingKey::from_bytes(&bytes).map_err(|_| DAMAGED)
+    let key = VerifyingKey::from_bytes(&bytes).ok();
+    key.filter(|key| !key.is_weak()).ok_or(DAMAGED)
 }
 
 #[cfg(test)]

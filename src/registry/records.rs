@@ -309,13 +309,15 @@ impl<'de> Visitor<'de> for JsonVisitor {
                 Field::User => fields.user = text()?,
                 Field::Audience => fields.audience = text()?,
                 Field::Default => {
-                    fields.default = map.next_value::<Option<bool>>()?.unwrap_or(false)
+                    fields.default = map.next_value::<Option<bool>>()?.unwrap_or(false);
                 }
-                Field::Ttl => match map.next_value::<Option<i128>>()?.map(u32::try_from) {
-                    None => {}
-                    Some(Ok(ttl_s)) => fields.ttl_s = Some(ttl_s),
-                    Some(Err(_)) => fault = fault.or(Some(Reason::Ttl)),
-                },
+                Field::Ttl => {
+                    let Some(number) = map.next_value::<Option<serde_json::Number>>()? else {
+                        continue;
+                    };
+                    fields.ttl_s = number.as_u64().and_then(|ttl_s| ttl_s.try_into().ok());
+                    fault = fault.or(fields.ttl_s.is_none().then_some(Reason::Ttl));
+                }
             }
         }
         Ok(JsonLine(fault.map_or(Ok(fields), Err)))
@@ -473,7 +475,8 @@ mod tests {
             (r#"{"sii":"a@b.example","user":"u"} x"#, Reason::Json),
             (r#"{"sii":1,"user":"u"}"#, Reason::JsonType),
             (r#"{"sii":"a@b.example","user":"u","default":"true"}"#, Reason::JsonType),
-            (r#"{"sii":"a@b.example","user":"u","ttl_s":1.5}"#, Reason::JsonType),
+            (r#"{"sii":"a@b.example","user":"u","ttl_s":1.5}"#, Reason::Ttl),
+            (r#"{"sii":"a@b.example","user":"u","ttl_s":"60"}"#, Reason::JsonType),
             (r#"{"sii":"a@b.example","user":"u","ttl_s":-1}"#, Reason::Ttl),
             (r#"{"sii":"a@b.example","user":"u","ttl_s":4294967296}"#, Reason::Ttl),
             (r#"{"sii":"a@b.example","user":"u","colour":[{}]}"#, Reason::UnknownField),

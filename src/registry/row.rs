@@ -251,7 +251,7 @@ mod tests {
         }
         let longer = [row.as_slice(), &[0; 128]].concat();
         assert_eq!(decoded(&longer), Err(RowError));
-        for (offset, value) in [(0, 0), (0, 2), (row.len() - 1, 1), (1, 0xff), (27, 0), (28, 9)] {
+        for (offset, value) in [(0, 0), (0, 2), (row.len() - 1, 1), (1, 0xff), (28, 0), (28, 9)] {
             let mut altered = row.to_vec();
             altered[offset] = value;
             assert_eq!(decoded(&altered), Err(RowError), "{offset}");

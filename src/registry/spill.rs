@@ -20,13 +20,13 @@ use aes_gcm::{
 use rand::CryptoRng;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{error::LoadError, records::Record, report::At};
-use crate::{
-    bucket::{Audience, BucketNumber, Placement},
-    identifier::Sii,
-    registry::plan::leading_bits,
-    secret::Secret,
+use super::{
+    error::LoadError,
+    records::Record,
+    report::At,
+    spilled::{Fields, RECORD_BYTES, Reader, Spilled},
 };
+use crate::secret::Secret;
 
 /// Every file fans out into so many.
 const FAN: u32 = 256;
@@ -40,25 +40,8 @@ const MOST_BITS: u32 = 32;
 
 const GCM_TAG_BYTES: usize = 16;
 
-/// More than any record has.
-const RECORD_BYTES: usize = 1024;
-
 /// What the run folders of this module are called; nothing else is removed.
 const RUN: &str = "run-";
-
-/// One record on its way from its line to its bucket.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Spilled {
-    /// The leading 32 bits of its placement.
-    pub(super) leading: BucketNumber,
-    /// Its line.
-    pub(super) at: At,
-    pub(super) sii: Sii,
-    pub(super) user: Zeroizing<Box<str>>,
-    pub(super) audience: Audience,
-    pub(super) default: bool,
-    pub(super) ttl_s: u32,
-}
 
 /// One file and what was not yet written to it: all records whose placements
 /// share a prefix.
@@ -283,28 +266,12 @@ pub(super) struct FanWriter<'a> {
 impl FanWriter<'_> {
     /// Adds what a line says.
     pub(super) fn push_line(&mut self, record: &Record, at: At) -> Result<(), LoadError> {
-        self.put(&Fields {
-            leading: Placement::of(&record.sii).bucket(leading_bits()),
-            at,
-            sii: record.sii.as_bytes(),
-            user: record.user.as_str().as_bytes(),
-            audience: record.audience,
-            default: record.default,
-            ttl_s: record.ttl_s,
-        })
+        self.put(&Fields::of_line(record, at))
     }
 
     /// Adds a record that was spilled before.
     fn push(&mut self, record: &Spilled) -> Result<(), LoadError> {
-        self.put(&Fields {
-            leading: record.leading,
-            at: record.at,
-            sii: record.sii.as_bytes(),
-            user: record.user.as_bytes(),
-            audience: record.audience,
-            default: record.default,
-            ttl_s: record.ttl_s,
-        })
+        self.put(&Fields::of_spilled(record))
     }
 
     fn put(&mut self, fields: &Fields<'_>) -> Result<(), LoadError> {
@@ -367,9 +334,12 @@ impl Fan<'_> {
 
 /// No two frames of a load share a nonce: files and frames are counted.
 fn nonce(file: u32, frame: u64) -> [u8; 12] {
-    let [a, b, c, d] = file.to_be_bytes();
-    let [e, f, g, h, i, j, k, l] = frame.to_be_bytes();
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+    let mut nonce = [0; 12];
+    let parts = file.to_be_bytes().into_iter().chain(frame.to_be_bytes());
+    for (to, from) in nonce.iter_mut().zip(parts) {
+        *to = from;
+    }
+    nonce
 }
 
 fn aad(leaf: &Leaf) -> Vec<u8> {
@@ -385,78 +355,13 @@ fn private_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// A record as it is written: leading 4 || file 4 || line 8 || flags 1 ||
-/// TTL 4 || lp SII || lp user.
-struct Fields<'a> {
-    leading: BucketNumber,
-    at: At,
-    sii: &'a [u8],
-    user: &'a [u8],
-    audience: Audience,
-    default: bool,
-    ttl_s: u32,
-}
-
-const FLAG_BUSINESS: u8 = 1;
-const FLAG_DEFAULT: u8 = 2;
-
-impl Fields<'_> {
-    fn write(&self, out: &mut Vec<u8>) -> Option<()> {
-        let flags = u8::from(self.audience == Audience::Business) * FLAG_BUSINESS
-            | u8::from(self.default) * FLAG_DEFAULT;
-        out.extend_from_slice(&self.leading.get().to_be_bytes());
-        out.extend_from_slice(&self.at.file.to_be_bytes());
-        out.extend_from_slice(&self.at.line.to_be_bytes());
-        out.push(flags);
-        out.extend_from_slice(&self.ttl_s.to_be_bytes());
-        for text in [self.sii, self.user] {
-            out.extend_from_slice(&u16::try_from(text.len()).ok()?.to_be_bytes());
-            out.extend_from_slice(text);
-        }
-        Some(())
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, tail) = self.0.split_first_chunk()?;
-        self.0 = tail;
-        Some(*head)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let length = usize::from(u16::from_be_bytes(self.array()?));
-        let (head, tail) = self.0.split_at_checked(length)?;
-        self.0 = tail;
-        std::str::from_utf8(head).ok()
-    }
-
-    fn record(&mut self) -> Option<Spilled> {
-        let leading = BucketNumber::new(u32::from_be_bytes(self.array()?), leading_bits()).ok()?;
-        let file = u32::from_be_bytes(self.array()?);
-        let line = u64::from_be_bytes(self.array()?);
-        let [flags] = self.array()?;
-        let ttl_s = u32::from_be_bytes(self.array()?);
-        let audience =
-            if flags & FLAG_BUSINESS == 0 { Audience::Personal } else { Audience::Business };
-        Some(Spilled {
-            leading,
-            at: At { file, line },
-            sii: Sii::from_stored(self.text()?)?,
-            user: Zeroizing::new(self.text()?.into()),
-            audience,
-            default: flags & FLAG_DEFAULT != 0,
-            ttl_s,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identifier::User;
+    use crate::{
+        bucket::Audience,
+        identifier::{Sii, User},
+    };
 
     fn record(n: u64) -> Record {
         Record {

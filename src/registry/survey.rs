@@ -10,7 +10,8 @@ use super::{
     progress::Progress,
     row::Providers,
     source::Source,
-    spill::{Leaf, Spill, Spilled},
+    spill::{Leaf, Spill},
+    spilled::Spilled,
     work::{self, Stop, Unit},
 };
 use crate::{
@@ -63,7 +64,9 @@ impl Surveying<'_> {
         let surveys =
             work::for_each(self.threads, self.stop, &units, |unit| self.unit(unit, bits))?;
         let mut survey = Survey::default();
-        surveys.into_iter().for_each(|more| survey.add(more));
+        for more in surveys {
+            survey.add(more);
+        }
         Ok(survey)
     }
 

@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 use super::{
     error::LoadError,
     plan::bucket_of,
-    spill::{Leaf, Spill, Spilled},
+    spill::{Leaf, Spill},
+    spilled::Spilled,
 };
 use crate::bucket::{BucketNumber, PlacementError, PrefixBits};
 

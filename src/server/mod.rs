@@ -13,7 +13,6 @@
 
 mod accept;
 mod cache;
-mod clock;
 mod connection;
 mod evaluate;
 mod frames;
@@ -31,15 +30,16 @@ use std::{fmt, future::Future, sync::Arc};
 
 use tokio::net::TcpListener;
 
+pub use crate::clock::Clock;
+
+use self::{gate::Gate, health::Health, publish::Publisher, published::Published};
 pub use self::{
-    clock::Clock,
     lookup::{Buckets, Lookup},
     options::ServerOptions,
     status::ERROR_DOMAIN,
     tls::tls_config,
     transcript::{Call, Transcript},
 };
-use self::{gate::Gate, health::Health, publish::Publisher, published::Published};
 use crate::{
     bucket::{BucketNumber, PrefixBits},
     epoch::Epoch,

@@ -293,7 +293,7 @@ mod tests {
         let publisher = scene.publisher(4);
         assert!(matches!(publisher.refresh().await, Err(ServerError::Published)));
         let scene = Scene::new();
-        scene.generations.meta_put("provider/wa.example", vec![0; 32]).await.unwrap();
+        scene.generations.meta_put("provider/wa.example", vec![0; 31]).await.unwrap();
         let publisher = scene.publisher(4);
         assert!(matches!(
             publisher.refresh().await,

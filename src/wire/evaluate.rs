@@ -1,6 +1,7 @@
 //! Batches of blinded elements, and their evaluations.
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::{WireError, array, proto};
 use crate::epoch::Epoch;
@@ -22,6 +23,17 @@ pub struct Evaluate {
     pub epoch: Epoch,
     /// One of [`ELEMENT_BATCHES`] elements of [`ELEMENT_BYTES`].
     pub blinded_elements: Bytes,
+}
+
+impl Evaluate {
+    /// Decodes and checks an encoded request.
+    ///
+    /// # Errors
+    /// Not an encoded request, or one that is refused.
+    pub fn decode(message: &[u8]) -> Result<Self, WireError> {
+        let request = proto::EvaluateRequest::decode(message);
+        request.map_err(|_| WireError::Encoding("request"))?.try_into()
+    }
 }
 
 impl TryFrom<proto::EvaluateRequest> for Evaluate {

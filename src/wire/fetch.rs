@@ -1,5 +1,7 @@
 //! Which buckets are fetched, and the buckets themselves.
 
+use prost::Message as _;
+
 use super::{WireError, array, evaluate::check_epoch, proto};
 use crate::{
     bucket::{Bucket, BucketNumber, PrefixBits},
@@ -27,6 +29,15 @@ pub struct Fetch {
 }
 
 impl Fetch {
+    /// Decodes and checks an encoded request.
+    ///
+    /// # Errors
+    /// Not an encoded request, or one that is refused.
+    pub fn decode(message: &[u8]) -> Result<Self, WireError> {
+        let request = proto::FetchBucketsRequest::decode(message);
+        request.map_err(|_| WireError::Encoding("request"))?.try_into()
+    }
+
     /// How many buckets come for each prefix.
     #[must_use]
     pub fn buckets_per_prefix(&self) -> u64 {
@@ -118,6 +129,10 @@ pub fn bucket_from_proto(
         field: "bucket.number",
         rule: "must fit in the directory's prefix bits",
     })?;
+    if bucket.version == 0 {
+        // It would be left out, and the answer shorter than others.
+        return Err(WireError::Rule { field: "bucket.version", rule: "must be at least 1" });
+    }
     let got = bucket.entries.len();
     Bucket::from_parts(
         check_epoch("bucket.epoch", bucket.epoch)?,

@@ -1,6 +1,16 @@
 //! The commands, run as an operator and a user run them.
 #![cfg(feature = "cli")]
-#![allow(missing_docs, reason = "a test")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::unnecessary_debug_formatting,
+    reason = "a test fails by panicking, and prints what it saw"
+)]
 
 mod bench;
 mod estate;

@@ -7,13 +7,13 @@ use blindbook::{
 };
 use http::{Method, StatusCode};
 use prost::Message as _;
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     common::Directory,
-    peer::{EVALUATE, FETCH, Outcome, PARAMETERS, PATIENCE, Peer, frame},
+    peer::{EVALUATE, FETCH, Outcome, PARAMETERS, PATIENCE, Peer, frame, outcome},
 };
 
 /// Asserts code and reason, and hands out the details.
@@ -192,7 +192,7 @@ async fn a_message_that_is_too_long_is_refused_before_it_has_come() {
     // Only the length comes, and the stream stays open.
     let (response, mut stream) = peer.begin(Method::POST, EVALUATE, &[]).await.unwrap();
     stream.send_data(vec![0, 0xff, 0xff, 0xff, 0xff].into(), false).unwrap();
-    let answer = crate::peer::outcome(response).await.unwrap();
+    let answer = outcome(response).await.unwrap();
     invalid(&answer, "MESSAGE_TOO_LONG", "message");
     drop(stream);
     serves_on(&mut peer).await;
@@ -224,28 +224,22 @@ async fn calls_beyond_the_bound_are_refused_with_a_time_to_come_back() {
     let options = ServerOptions { max_calls: 2, ..ServerOptions::default() };
     let server = Directory::new(4, 1).await.serve(options).await;
     let mut peer = Peer::connect(server.address).await;
-    let mut held = Vec::new();
-    for _ in 0..2 {
+    // Three requests begin and do not end: one of them finds no room.
+    let (mut streams, mut answers) = (Vec::new(), JoinSet::new());
+    for _ in 0..3 {
         let (response, mut stream) = peer.begin(Method::POST, EVALUATE, &[]).await.unwrap();
         stream.send_data(vec![0].into(), false).unwrap();
-        held.push((response, stream));
+        streams.push(stream);
+        answers.spawn(outcome(response));
     }
-    let asks = async {
-        loop {
-            let answer = peer.post(EVALUATE, frame(0, &evaluate(1, elements(2)))).await;
-            if answer.body == 0 {
-                return answer;
-            }
-        }
-    };
-    let answer = timeout(PATIENCE, asks).await.expect("a refusal in time");
+    let answer = timeout(PATIENCE, answers.join_next()).await.expect("a refusal in time");
+    let answer = answer.unwrap().unwrap().unwrap();
     let details = refused(&answer, Code::ResourceExhausted, "OVERLOADED");
     assert!(details.retry_info().unwrap().retry_delay.is_some());
     assert_eq!(details.quota_failure().unwrap().violations.len(), 1);
-    for (response, stream) in held {
-        drop(response);
-        drop(stream);
-    }
+    assert_eq!(answers.len(), 2);
+    answers.shutdown().await;
+    drop(streams);
     while peer.post(PARAMETERS, frame(0, b"")).await.status.unwrap().code() != Code::Ok {
         tokio::task::yield_now().await;
     }

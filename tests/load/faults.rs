@@ -40,9 +40,8 @@ impl Fuse {
             return write.await;
         }
         match self.fault {
-            Fault::Before => {}
             Fault::After if left == 0 => drop(write.await?),
-            Fault::After => {}
+            Fault::Before | Fault::After => {}
             Fault::Hang => std::future::pending().await,
         }
         Err(StoreError::Disk("it was pulled out".into()))

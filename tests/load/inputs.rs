@@ -1,10 +1,16 @@
 //! What is read, what is refused, and what a refusal says.
 
-use std::{fs, io::Cursor};
+use std::{
+    fs,
+    io::{self, Cursor},
+    sync::Arc,
+};
 
 use blindbook::{
     bucket::Audience,
-    registry::{self, HeaderError, Input, LoadError, LoadOptions, Reason},
+    registry::{
+        self, HeaderError, Input, LoadError, LoadOptions, Phase, Progress, Reason, Snapshot,
+    },
 };
 
 use crate::directory::{Directory, found, is_empty, people, plain, siis};
@@ -105,6 +111,18 @@ async fn a_report_lists_as_many_bad_lines_as_it_may_and_counts_all() {
     assert_eq!((report.bad.total, report.bad.listed.len()), (50, 3));
 }
 
+/// A stream that ends in an error.
+struct Torn(Cursor<String>);
+
+impl io::Read for Torn {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => Err(io::Error::other("torn")),
+            read => Ok(read),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_header_or_a_missing_file_changes_nothing() {
     let directory = Directory::memory();
@@ -124,15 +142,6 @@ async fn a_wrong_header_or_a_missing_file_changes_nothing() {
     let refused = directory.load_inputs(options.clone(), vec![good(), Input::file(&missing)]).await;
     assert!(matches!(refused, Err(LoadError::Input { .. })));
 
-    struct Torn(Cursor<String>);
-    impl std::io::Read for Torn {
-        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            match self.0.read(buffer)? {
-                0 => Err(std::io::Error::other("torn")),
-                read => Ok(read),
-            }
-        }
-    }
     let torn = Input::stream("torn.csv", Torn(Cursor::new(people(10..20))));
     let refused = directory.load_inputs(options, vec![torn]).await;
     assert!(matches!(refused, Err(LoadError::Input { .. })));
@@ -195,4 +204,26 @@ async fn nothing_that_was_loaded_can_be_read_from_the_data_folder() {
     let mut files = 0;
     search(directory.data.path(), &mut files);
     assert!(files > 0);
+}
+
+#[tokio::test]
+async fn progress_ends_with_everything_read_and_counted() {
+    let directory = Directory::memory();
+    let path = directory.data.path().join("people.csv");
+    let text = format!("{}bad\n", people(0..300));
+    fs::write(&path, &text).unwrap();
+    let progress = Arc::new(Progress::default());
+    assert_eq!(progress.snapshot(), Snapshot::default());
+    let load = registry::load(
+        Arc::clone(&directory.generations),
+        Arc::clone(&directory.keyring),
+        directory.options.clone(),
+        vec![Input::file(&path)],
+        Arc::clone(&progress),
+    );
+    load.await.unwrap();
+    let bytes = text.len() as u64;
+    let end = progress.snapshot();
+    assert_eq!((end.phase, end.bytes_read, end.bytes_total), (Phase::Done, bytes, Some(bytes)));
+    assert_eq!((end.lines, end.bad), (301, 1));
 }

@@ -12,8 +12,8 @@ fn refused(report: &blindbook::registry::LoadReport, reason: Reason) -> Vec<u64>
 #[tokio::test]
 async fn the_ninth_mapping_of_an_identifier_is_refused_by_its_line() {
     let directory = Directory::memory();
-    let lines: String = (0..10).map(|n| format!("a@mail.example,user-{n}\n")).collect();
-    let text = format!("sii,user\n{lines}b@mail.example,bob\n");
+    let lines: Vec<_> = (0..10).map(|n| format!("a@mail.example,user-{n}\n")).collect();
+    let text = format!("sii,user\n{}b@mail.example,bob\n", lines.concat());
     for again in [false, true] {
         let report = directory.load(&text).await.unwrap();
         assert_eq!(refused(&report, Reason::TooManyMappings), [10, 11]);
@@ -85,8 +85,8 @@ async fn strict_refuses_all_when_one_record_does_not_fit() {
     // In place, and where it would be re-split.
     directory.load_strictly(&people(100_000..100_100)).await.unwrap();
     let before = (directory.buckets().await, directory.meta().await);
-    let nine: String = (0..9).map(|n| format!("{},another-{n}\n", sii(100_000))).collect();
-    for text in [format!("sii,user\n{nine}"), text] {
+    let nine: Vec<_> = (0..9).map(|n| format!("{},another-{n}\n", sii(100_000))).collect();
+    for text in [format!("sii,user\n{}", nine.concat()), text] {
         let refused = directory.load_strictly(&text).await;
         assert!(matches!(refused, Err(LoadError::Refused(_))));
         assert!((directory.buckets().await, directory.meta().await) == before);

@@ -13,8 +13,7 @@ fn defaults(seen: &[Seen]) -> Vec<(&str, u32)> {
 #[tokio::test]
 async fn loading_the_same_file_again_changes_nothing() {
     for directory in [Directory::memory(), Directory::sled().await] {
-        let text = format!("{}{},also,\n", people(0..400), sii(7)).replace("also,", "also");
-        let text = text.replacen("sii,user", "sii,user", 1);
+        let text = format!("{}{},also\n", people(0..400), sii(7));
         let with_default = "sii,user,default\nmailto:person-9@mail.example,a,true\n\
                             mailto:person-9@mail.example,b,true\n";
         directory.load(&text).await.unwrap();

@@ -1,4 +1,5 @@
-//! The time, as it is passed in: seconds since 1970.
+//! The time, as it is passed in: seconds since 1970. Rooms that need it are
+//! given one; only this file reads the system's.
 
 use std::{
     fmt,
