@@ -4,6 +4,7 @@
 //! error fails. Both sides of a ratio run in turns in one process.
 
 mod arithmetic;
+mod cpu;
 mod directory;
 mod echo;
 mod fetch;
