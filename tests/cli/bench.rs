@@ -38,6 +38,8 @@ fn lookups_are_measured_at_every_level_and_counted_on_the_wire() {
     }
     assert_eq!(levels.len(), 3);
     let received = report["lookups"]["bytes_per_lookup"]["received"].as_f64().unwrap();
+    #[cfg(target_os = "linux")]
+    assert!(report["lookups"]["server_memory"]["resident_bytes"].as_u64().unwrap() > 1 << 20);
     // One bucket of 256 entries of 192 bytes, and a little beside it.
     assert!((49_152.0..52_000.0).contains(&received), "{received}");
 }

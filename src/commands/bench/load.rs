@@ -56,7 +56,8 @@ pub(super) struct Load {
     buckets: u64,
     disk_bytes: u64,
     disk_bytes_per_record: f64,
-    /// Of this process, while it loaded.
+    /// Of this process after the last load, and at most meanwhile; it holds the
+    /// phone number metadata from making up people as well.
     memory: Option<Memory>,
     #[serde(skip)]
     pub(super) ratio: Option<f64>,

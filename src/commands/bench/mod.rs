@@ -11,6 +11,7 @@ mod fetch;
 mod load;
 mod lookups;
 mod memory;
+mod process;
 mod proxy;
 mod report;
 mod rounds;
