@@ -45,7 +45,9 @@ impl Rounds {
         self.ours.is_empty()
     }
 
-    /// Runs both sides `rounds` times, each run doing `units` of work.
+    /// Runs both sides `rounds` times on this thread, each run doing `units` of
+    /// work. Rates are those of the thread's processor time, where the system
+    /// tells it: whoever shares the core then slows down neither.
     pub(super) fn alternate(
         rounds: usize,
         units: usize,
@@ -88,9 +90,12 @@ pub(super) fn rate(units: usize, time: Duration) -> f64 {
 }
 
 fn timed(units: usize, work: &mut impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let cpu_before = cpu::of_thread();
     let begun = Instant::now();
     work()?;
-    Ok(rate(units, begun.elapsed()))
+    let elapsed = begun.elapsed();
+    let used = cpu_before.zip(cpu::of_thread()).map(|(before, after)| after.saturating_sub(before));
+    Ok(rate(units, used.unwrap_or(elapsed)))
 }
 
 /// The middle value, or the mean of the middle two; no value for none.
