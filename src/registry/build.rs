@@ -14,7 +14,7 @@ use super::{
     row::{self, Providers},
     source::Source,
     spilled::Spilled,
-    work,
+    versions, work,
 };
 use crate::{
     bucket::{
@@ -33,10 +33,6 @@ const SPAN_BUCKETS: usize = 16;
 /// Records that are evaluated together, about: enough to fill the OPRF's
 /// batches.
 const SPAN_RECORDS: usize = 512;
-
-/// A version starts at the time of its generation and counts up from there:
-/// no bucket of a later generation is older than one of an earlier.
-const VERSION_TIME_BITS: u32 = 20;
 
 /// How buckets are to be built.
 pub(super) struct Building {
@@ -194,17 +190,17 @@ impl Building {
                 let Some(draft) = beneath.iter_mut().find(|draft| draft.number == number) else {
                     continue;
                 };
-                for held in &mut person.held {
+                for held in person.slots_mut() {
                     let slot = draft
                         .people
                         .slots
                         .take_random(rng)
                         .ok_or(LoadError::Damaged("a bucket has more mappings than slots"))?;
-                    let entry = entries.get(usize::from(held.placed.slot));
+                    let entry = entries.get(usize::from(*held));
                     let entry =
                         entry.ok_or(LoadError::Damaged("a slot lies outside its bucket"))?;
                     draft.placed.push((slot, Entry::from_bytes(*entry)));
-                    held.placed.slot = slot;
+                    *held = slot;
                 }
                 person.stored = None;
                 draft.people.all.push(person);
@@ -217,8 +213,7 @@ impl Building {
         Draft {
             number,
             epoch: self.keyring.newest(),
-            // 0 means that a bucket was never written.
-            version: self.now_s.saturating_mul(1 << VERSION_TIME_BITS).max(1),
+            version: versions::first(self.now_s),
             kept: None,
             placed: Vec::new(),
             people: People::default(),
@@ -294,15 +289,15 @@ impl Building {
             }
         }
         let mut rows = Vec::with_capacity(draft.people.all.len());
-        for person in draft.people.all {
-            let sealed = if let Some(stored) = person.stored {
+        for mut person in draft.people.all {
+            let key = person.key;
+            let sealed = if let Some(stored) = person.stored.take() {
                 stored
             } else {
-                let placed = person.held.iter().map(|held| &held.placed);
-                let row = row::encode(&person.sii, placed)?;
-                self.keyring.seal_row(&person.key.0, &row, rng)?
+                let row = row::encode(&person.into_listing())?;
+                self.keyring.seal_row(&key.0, &row, rng)?
             };
-            rows.push(Row { key: person.key, sealed });
+            rows.push(Row { key, sealed });
         }
         rows.sort_unstable_by_key(|row| row.key);
         let bucket = Bucket::sign(
@@ -319,5 +314,5 @@ impl Building {
 }
 
 fn next(version: u64) -> Result<u64, LoadError> {
-    version.checked_add(1).ok_or(LoadError::Damaged("a bucket has the greatest version there is"))
+    versions::next(version).ok_or(LoadError::Damaged("a bucket has the greatest version there is"))
 }

@@ -34,9 +34,9 @@ impl Totals {
     pub(super) fn of(people: &[Person]) -> Self {
         let mut totals = Self::default();
         for person in people {
-            totals.identifiers += 1;
-            for held in &person.held {
-                let provider = held.placed.signed.mapping.ssi.provider();
+            totals.identifiers += u64::from(person.placed().next().is_some());
+            for placed in person.placed() {
+                let provider = placed.signed.mapping.ssi.provider();
                 if let Some(count) = totals.mappings.get_mut(provider) {
                     *count += 1;
                 } else {
@@ -76,15 +76,31 @@ pub async fn counts(generations: &dyn Generations) -> Result<Option<Counts>, Sto
 /// The totals by provider, unless they are out of date.
 pub(super) async fn read(generations: &dyn Generations) -> Result<Option<Totals>, StoreError> {
     let Some(counts) = counts(generations).await? else { return Ok(None) };
-    let mut totals = Totals { identifiers: counts.identifiers, mappings: BTreeMap::new() };
+    let Some(mappings) = parts(generations).await? else { return Ok(None) };
+    let totals = Totals { identifiers: counts.identifiers, mappings };
+    Ok(Some(totals).filter(|totals| totals.counts() == counts))
+}
+
+/// The mappings of each provider when they were last written down: near the
+/// truth, and no more once the totals are out of date.
+pub(super) async fn advice(
+    generations: &dyn Generations,
+) -> Result<BTreeMap<Provider, u64>, StoreError> {
+    Ok(parts(generations).await?.unwrap_or_default())
+}
+
+async fn parts(
+    generations: &dyn Generations,
+) -> Result<Option<BTreeMap<Provider, u64>>, StoreError> {
+    let mut mappings = BTreeMap::new();
     for (key, value) in generations.meta_list(OF_PROVIDER).await? {
         let provider = key.strip_prefix(OF_PROVIDER).map(Provider::from_canonical);
         let (Some(Ok(provider)), Ok(count)) = (provider, value.try_into()) else {
             return Ok(None);
         };
-        totals.mappings.insert(provider, u64::from_be_bytes(count));
+        mappings.insert(provider, u64::from_be_bytes(count));
     }
-    Ok(Some(totals).filter(|totals| totals.counts() == counts))
+    Ok(Some(mappings))
 }
 
 /// Notes that the totals no longer hold.
@@ -99,15 +115,24 @@ pub(super) async fn write(
 ) -> Result<(), StoreError> {
     // While the parts change, the whole is unknown.
     forget(generations).await?;
+    write_advice(generations, &totals.mappings).await?;
+    generations.meta_put(TOTALS, encode(totals.counts())).await
+}
+
+/// Writes down the mappings of each provider, while the totals are out of date.
+pub(super) async fn write_advice(
+    generations: &dyn Generations,
+    mappings: &BTreeMap<Provider, u64>,
+) -> Result<(), StoreError> {
     let mut parts: BTreeMap<_, _> =
-        totals.mappings.iter().map(|(provider, count)| (key(provider), *count)).collect();
+        mappings.iter().map(|(provider, count)| (key(provider), *count)).collect();
     for (key, _) in generations.meta_list(OF_PROVIDER).await? {
         parts.entry(key).or_default();
     }
     for (key, count) in parts {
         generations.meta_put(&key, count.to_be_bytes().to_vec()).await?;
     }
-    generations.meta_put(TOTALS, encode(totals.counts())).await
+    Ok(())
 }
 
 fn key(provider: &Provider) -> String {

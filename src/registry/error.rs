@@ -130,8 +130,14 @@ pub enum LoadError {
 #[error(transparent)]
 pub struct RowFault(RowError);
 
+impl From<RowError> for RowFault {
+    fn from(error: RowError) -> Self {
+        Self(error)
+    }
+}
+
 impl From<RowError> for LoadError {
     fn from(error: RowError) -> Self {
-        Self::Row(RowFault(error))
+        Self::Row(error.into())
     }
 }

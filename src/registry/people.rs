@@ -8,8 +8,9 @@ use rand::CryptoRng;
 use super::{
     error::LoadError,
     report::{At, Reason},
-    row::Placed,
+    row::{Listing, Placed, Sequence},
     spilled::Spilled,
+    verified::ProofRecord,
 };
 use crate::{
     bucket::{MAX_MAPPINGS, Mapping, SignedMapping, Slots},
@@ -27,16 +28,55 @@ pub(super) struct Held {
     pub(super) seal: bool,
 }
 
-/// One identifier and its mappings, by n.
+/// One identifier and its mappings. A load adds to the open ones alone.
 pub(super) struct Person {
     pub(super) key: RowKey,
     pub(super) sii: Sii,
+    /// Those that everybody finds, by n.
     pub(super) held: Vec<Held>,
+    pub(super) circles: Vec<Sequence>,
+    pub(super) used: Vec<ProofRecord>,
     /// Its row as stored; `None` when that says something else by now.
     pub(super) stored: Option<Vec<u8>>,
 }
 
 impl Person {
+    /// Somebody that the directory knows nothing of.
+    pub(super) const fn new(key: RowKey, sii: Sii) -> Self {
+        Self { key, sii, held: Vec::new(), circles: Vec::new(), used: Vec::new(), stored: None }
+    }
+
+    /// What a stored row says.
+    pub(super) fn of(key: RowKey, listing: Listing, stored: Vec<u8>) -> Self {
+        let Listing { sii, mut sequences, used } = listing;
+        let open = sequences.iter().position(|sequence| sequence.circle.is_none());
+        let open = open.map_or_else(Vec::new, |open| sequences.remove(open).placed);
+        let held = open.into_iter().map(|placed| Held { placed, sign: false, seal: false });
+        let stored = Some(stored);
+        Self { key, sii, held: held.collect(), circles: sequences, used, stored }
+    }
+
+    /// What its row is to say.
+    pub(super) fn into_listing(self) -> Listing {
+        let placed: Vec<_> = self.held.into_iter().map(|held| held.placed).collect();
+        let open = (!placed.is_empty()).then_some(Sequence { circle: None, placed });
+        let sequences = open.into_iter().chain(self.circles).collect();
+        Listing { sii: self.sii, sequences, used: self.used }
+    }
+
+    /// All mappings, in circles or not.
+    pub(super) fn placed(&self) -> impl Iterator<Item = &Placed> {
+        let circles = self.circles.iter().flat_map(|circle| &circle.placed);
+        self.held.iter().map(|held| &held.placed).chain(circles)
+    }
+
+    /// All slots, to be moved.
+    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut u8> {
+        let circles = self.circles.iter_mut().flat_map(|circle| &mut circle.placed);
+        let held = self.held.iter_mut().map(|held| &mut held.placed);
+        held.chain(circles).map(|placed| &mut placed.slot)
+    }
+
     /// The mapping to a user of a provider.
     pub(super) fn find(&self, provider: &Provider, user: &str) -> Option<usize> {
         self.held.iter().position(|held| {
@@ -47,11 +87,12 @@ impl Person {
 
     /// Makes a mapping the default, if it is not: the strictly greatest time.
     fn make_default(&mut self, n: usize, now_s: u32) {
-        let since = |held: &Held| held.placed.signed.mapping.default_since;
-        let others = self.held.iter().enumerate().filter(|(other, _)| *other != n);
-        let others = others.map(|(_, held)| since(held)).max().unwrap_or(0);
+        let since = |placed: &Placed| placed.signed.mapping.default_since;
+        // The mapping itself is the n-th of all, too: the open ones come first.
+        let others = self.placed().enumerate().filter(|(other, _)| *other != n);
+        let others = others.map(|(_, placed)| since(placed)).max().unwrap_or(0);
         let Some(held) = self.held.get_mut(n) else { return };
-        let mine = since(held);
+        let mine = since(&held.placed);
         if mine > others {
             return;
         }
@@ -104,8 +145,8 @@ impl People {
     /// Two mappings claim one slot.
     pub(super) fn settled(all: Vec<Person>) -> Result<Self, LoadError> {
         let mut slots = Slots::default();
-        for held in all.iter().flat_map(|person| &person.held) {
-            if !slots.take(held.placed.slot) {
+        for placed in all.iter().flat_map(Person::placed) {
+            if !slots.take(placed.slot) {
                 return Err(LoadError::Damaged("two mappings share one slot"));
             }
         }
@@ -145,8 +186,8 @@ impl People {
                 met.push((known, n, false));
                 (known, n)
             } else {
-                let taken =
-                    known.and_then(|known| self.all.get(known)).map_or(0, |it| it.held.len());
+                let known = known.and_then(|known| self.all.get(known));
+                let taken = known.map_or(0, |it| it.placed().count());
                 let reason = if taken >= MAX_MAPPINGS {
                     Err(Reason::TooManyMappings)
                 } else if ours >= rules.share {
@@ -164,12 +205,12 @@ impl People {
                 };
                 let held = Held::new(record, rules.provider, slot)?;
                 ours += 1;
+                // A row may outlive its mappings, for the proofs that it holds.
+                tally.identifiers += u64::from(taken == 0);
                 let at = match index.entry(key) {
                     Slot::Occupied(known) => *known.get(),
                     Slot::Vacant(vacant) => {
-                        tally.identifiers += 1;
-                        let sii = record.sii.clone();
-                        self.all.push(Person { key, sii, held: Vec::new(), stored: None });
+                        self.all.push(Person::new(key, record.sii.clone()));
                         *vacant.insert(self.all.len() - 1)
                     }
                 };
@@ -208,8 +249,8 @@ impl People {
     }
 
     fn count(&self, provider: &Provider) -> usize {
-        let held = self.all.iter().flat_map(|person| &person.held);
-        held.filter(|held| held.placed.signed.mapping.ssi.provider() == provider).count()
+        let placed = self.all.iter().flat_map(Person::placed);
+        placed.filter(|placed| placed.signed.mapping.ssi.provider() == provider).count()
     }
 }
 

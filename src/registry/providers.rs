@@ -41,6 +41,14 @@ pub(super) async fn check(
     }
 }
 
+/// The key that signs a provider's mappings; `None` if it has none recorded.
+pub(super) async fn recorded(
+    generations: &dyn Generations,
+    provider: &Provider,
+) -> Result<Option<VerifyingKey>, StoreError> {
+    generations.meta_get(&key(provider)).await?.map(|value| read(&value)).transpose()
+}
+
 /// Records a provider's first key.
 pub(super) async fn record(
     generations: &dyn Generations,

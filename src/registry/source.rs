@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::{
     error::LoadError,
-    people::{Held, Person},
+    people::Person,
     row::{self, Providers},
 };
 use crate::{
@@ -71,20 +71,14 @@ impl Source {
         let mut people = Vec::with_capacity(rows.rows.len());
         for stored in rows.rows {
             let text = self.keyring.open_row(&stored.key.0, &stored.sealed)?;
-            let (sii, placed) = row::decode(&text, providers)?;
+            let listing = row::decode(&text, providers)?;
             // The seal binds a row to its name, not to its bucket.
-            if self.keyring.row_key(&sii) != stored.key.0
-                || Placement::of(&sii).bucket(self.bits()) != number
+            if self.keyring.row_key(&listing.sii) != stored.key.0
+                || Placement::of(&listing.sii).bucket(self.bits()) != number
             {
                 return Err(LoadError::Damaged("a row lies in a bucket that is not its own"));
             }
-            let held = placed.into_iter().map(|placed| Held { placed, sign: false, seal: false });
-            people.push(Person {
-                key: stored.key,
-                sii,
-                held: held.collect(),
-                stored: Some(stored.sealed),
-            });
+            people.push(Person::of(stored.key, listing, stored.sealed));
         }
         Ok(people)
     }

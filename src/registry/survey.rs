@@ -106,7 +106,7 @@ impl Surveying<'_> {
             let new = records.iter().filter(|record| {
                 person.is_none_or(|it| it.find(self.provider, &record.user).is_none())
             });
-            let room = MAX_MAPPINGS - person.map_or(0, |it| it.held.len().min(MAX_MAPPINGS));
+            let room = MAX_MAPPINGS - person.map_or(0, |it| it.placed().count().min(MAX_MAPPINGS));
             added += new.take(room).count();
         }
         u64::try_from(added).unwrap_or(u64::MAX)

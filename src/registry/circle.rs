@@ -1,0 +1,55 @@
+//! Circles: a mapping under a circle's secret is found only by clients that
+//! hold it. It lies in the identifier's bucket, under an OPRF output of its
+//! own, so that nobody else can tell that it exists.
+
+use zeroize::Zeroizing;
+
+use crate::{identifier::Sii, secret::Secret};
+
+/// The 32-byte secret that the members of a circle share. `Debug` prints
+/// nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Circle(Secret<32>);
+
+impl Circle {
+    /// The circle of a secret.
+    #[must_use]
+    pub const fn new(secret: Secret<32>) -> Self {
+        Self(secret)
+    }
+
+    /// The secret.
+    #[must_use]
+    pub const fn secret(&self) -> &Secret<32> {
+        &self.0
+    }
+}
+
+/// The OPRF input of an identifier: `SII`, or `SII || 0x00 || circle secret`.
+/// No identifier holds a zero byte, so that the two never meet.
+pub(super) fn oprf_input(sii: &Sii, circle: Option<&Circle>) -> Zeroizing<Vec<u8>> {
+    let secret_bytes = circle.map_or(0, |_| 1 + 32);
+    // Room for all of it, so that no copy is left behind by growing.
+    let mut input = Zeroizing::new(Vec::with_capacity(sii.as_bytes().len() + secret_bytes));
+    input.extend_from_slice(sii.as_bytes());
+    if let Some(circle) = circle {
+        input.push(0);
+        input.extend_from_slice(circle.0.expose());
+    }
+    input
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circle_has_an_input_of_its_own_and_debug_tells_nothing_of_it() {
+        let sii = Sii::from_canonical("tel:+14155550100").unwrap();
+        let circle = Circle::new(Secret::new([7; 32]));
+        assert_eq!(oprf_input(&sii, None).as_slice(), b"tel:+14155550100");
+        let expected = [b"tel:+14155550100".as_slice(), &[0], &[7; 32]].concat();
+        assert_eq!(*oprf_input(&sii, Some(&circle)), expected);
+        assert_eq!(format!("{circle:?}"), "Circle(Secret(..))");
+    }
+}

@@ -1,0 +1,476 @@
+//! The ledger: the operations of a registry that lives, each one commit of the
+//! one bucket that its identifier lies in, durable when it returns. The next
+//! fetch of the bucket shows it; a refusal changes nothing.
+//!
+//! Whoever calls has established who asks: the ledger checks what is signed and
+//! what was proved, not who sent it. The time is passed in.
+
+mod change;
+mod draft;
+mod error;
+mod list;
+mod totals;
+mod turns;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::RwLock, task::spawn_blocking};
+
+use self::{
+    change::Signer,
+    draft::{Draft, Stored},
+    totals::Running,
+    turns::Turns,
+};
+pub use self::{
+    change::{Claim, Claimed, MAX_VERIFIED_S, Port, Ported, Which},
+    error::LedgerError,
+    list::{Mapped, Page, PageToken},
+    verify::{BucketFault, Verification, verify_directory},
+};
+use super::{providers, verified::VerifiedControl};
+use crate::{
+    bucket::{Audience, BucketNumber, Placement},
+    identifier::{Provider, Sii, User},
+    keyring::Keyring,
+    store::{Committed, Generations, Store},
+};
+
+/// How often a change is tried while others change the same bucket. Within one
+/// process they take turns, so that a second attempt is rare.
+const ATTEMPTS: u32 = 16;
+
+/// The pause before the second attempt; it grows with each.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The live registry of the current generation of a directory.
+#[derive(Clone)]
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
+    generations: Arc<dyn Generations>,
+    store: Arc<dyn Store>,
+    keyring: Arc<Keyring>,
+    turns: Turns,
+    totals: Running,
+    /// Whether changes are taken; locked for writing once none is under way.
+    open: RwLock<bool>,
+}
+
+/// A stretch of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Mappings that lapsed and are gone.
+    pub removed: usize,
+    /// Buckets that are damaged, and were left as they are.
+    pub skipped: usize,
+    /// Where to go on; `None` at the end of the directory.
+    pub next: Option<BucketNumber>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ledger(..)")
+    }
+}
+
+impl Ledger {
+    /// Opens the registry of a directory.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoDirectory`] if there is none, or the store failed.
+    pub async fn open(
+        generations: Arc<dyn Generations>,
+        keyring: Arc<Keyring>,
+    ) -> Result<Self, LedgerError> {
+        let store = generations.current().await?.ok_or(LedgerError::NoDirectory)?;
+        let totals = Running::open(&*generations).await?;
+        let (turns, open) = (Turns::default(), RwLock::new(true));
+        Ok(Self(Arc::new(Inner { generations, store, keyring, turns, totals, open })))
+    }
+
+    /// Maps an identifier to a user of the provider that its proof was made
+    /// for, or renews the mapping that is there. The proof is used up.
+    ///
+    /// # Errors
+    /// Anything that [`LedgerError`] says of the request, the proof, or the
+    /// room that there is.
+    pub async fn claim(&self, now_s: u64, claim: Claim) -> Result<Claimed, LedgerError> {
+        claim.mapping(now_s)?;
+        let provider = claim.verified.provider().clone();
+        let key = self.0.key(&provider).await?;
+        let sii = claim.verified.sii().clone();
+        self.change(&sii, now_s, move |inner, draft| {
+            let signer = Signer { key, share: inner.share(&provider) };
+            change::claim(draft, &claim, &signer, 0, now_s)
+        })
+        .await
+    }
+
+    /// Removes a provider's own mapping to a user, in whatever circles it is
+    /// found; how many that were.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`] if there is none.
+    pub async fn release_own(
+        &self,
+        now_s: u64,
+        provider: Provider,
+        sii: &Sii,
+        user: User,
+    ) -> Result<usize, LedgerError> {
+        let of = sii.clone();
+        self.change(sii, now_s, move |_, draft| change::release_own(draft, &of, &provider, &user))
+            .await
+    }
+
+    /// Removes every mapping of an identifier, on the word of an authority over
+    /// it; how many that were, none included.
+    ///
+    /// # Errors
+    /// The directory or its store failed.
+    pub async fn release_all(&self, now_s: u64, sii: &Sii) -> Result<usize, LedgerError> {
+        let of = sii.clone();
+        self.change(sii, now_s, move |_, draft| Ok(change::remove(draft, &of, |_, _| false).len()))
+            .await
+    }
+
+    /// Removes any one mapping, on the word of whoever controls the identifier.
+    /// The proof is used up.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], or what is wrong with the proof.
+    pub async fn release(
+        &self,
+        now_s: u64,
+        control: VerifiedControl,
+        which: Which,
+    ) -> Result<(), LedgerError> {
+        let sii = control.sii().clone();
+        self.change(&sii, now_s, move |_, draft| change::release(draft, &control, &which, now_s))
+            .await
+    }
+
+    /// Makes a mapping the default, on the word of whoever controls the
+    /// identifier. The proof is used up.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], or what is wrong with the proof.
+    pub async fn set_default(
+        &self,
+        now_s: u64,
+        control: VerifiedControl,
+        which: Which,
+    ) -> Result<(), LedgerError> {
+        let sii = control.sii().clone();
+        self.change(&sii, now_s, move |_, draft| {
+            change::set_default(draft, &control, &which, now_s)
+        })
+        .await
+    }
+
+    /// Changes whom a mapping is meant for, as its provider signed it anew:
+    /// nothing else of it may differ.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], [`LedgerError::UnknownProvider`] or
+    /// [`LedgerError::Signature`].
+    pub async fn set_audience(
+        &self,
+        now_s: u64,
+        sii: &Sii,
+        which: Which,
+        audience: Audience,
+        signature: [u8; 64],
+    ) -> Result<(), LedgerError> {
+        let key = self.0.key(which.ssi.provider()).await?;
+        let of = sii.clone();
+        self.change(sii, now_s, move |_, draft| {
+            change::set_audience(draft, &of, &which, audience, signature, &key)
+        })
+        .await
+    }
+
+    /// Moves an identifier from one operator to another, in one step: what the
+    /// old one had is gone and what the new one claims is there, or nothing is
+    /// changed. Mappings of other providers stay.
+    ///
+    /// # Errors
+    /// As [`Self::claim`]; [`LedgerError::PortOfAnother`] and
+    /// [`LedgerError::PortToItself`] if the parts do not fit.
+    pub async fn port(&self, now_s: u64, port: Port) -> Result<Ported, LedgerError> {
+        let mut signing = None;
+        if let Some(to) = &port.to {
+            if *to.verified.sii() != port.sii {
+                return Err(LedgerError::PortOfAnother);
+            }
+            if port.from.as_ref() == Some(to.verified.provider()) {
+                return Err(LedgerError::PortToItself);
+            }
+            to.mapping(now_s)?;
+            let provider = to.verified.provider().clone();
+            signing = Some((self.0.key(&provider).await?, provider));
+        }
+        let sii = port.sii.clone();
+        self.change(&sii, now_s, move |inner, draft| {
+            let signer = signing
+                .as_ref()
+                .map(|(key, provider)| Signer { key: *key, share: inner.share(provider) });
+            change::port(draft, &port, signer.as_ref(), now_s)
+        })
+        .await
+    }
+
+    /// A provider's own mappings: about `limit` of them, more where a bucket
+    /// holds more and fewer where it looked through many buckets.
+    ///
+    /// # Errors
+    /// [`LedgerError::PageToken`], or the directory or its store failed.
+    pub async fn list(
+        &self,
+        provider: &Provider,
+        from: Option<PageToken>,
+        limit: usize,
+    ) -> Result<Page, LedgerError> {
+        let bits = self.0.store.prefix_bits();
+        let mut next = match from {
+            Some(token) => Some(token.number(bits)?),
+            None => BucketNumber::new(0, bits).ok(),
+        };
+        let mut mappings = Vec::new();
+        for _ in 0..list::PAGE_BUCKETS {
+            let Some(number) = next else { break };
+            let provider = provider.clone();
+            mappings.extend(
+                self.0
+                    .look(number, move |keyring, stored| {
+                        list::of_provider(keyring, stored, &provider)
+                    })
+                    .await?,
+            );
+            next = self.0.after(number);
+            if mappings.len() >= limit {
+                break;
+            }
+        }
+        Ok(Page { mappings, next: next.map(|number| PageToken::new(bits, number)) })
+    }
+
+    /// All mappings of an identifier, for whoever controls it. The proof must
+    /// be unused and is not used up: it may then release or re-order one.
+    ///
+    /// # Errors
+    /// What is wrong with the proof, or the directory or its store failed.
+    pub async fn list_control(
+        &self,
+        now_s: u64,
+        control: &VerifiedControl,
+    ) -> Result<Vec<Mapped>, LedgerError> {
+        let number = self.0.bucket_of(control.sii());
+        let control = control.clone();
+        self.0
+            .look(number, move |keyring, stored| list::of_control(keyring, stored, &control, now_s))
+            .await
+    }
+
+    /// Removes what lapsed in up to `count` buckets, from the first or from
+    /// where an earlier stretch ended: each in a commit of its own, so that
+    /// nobody waits for the whole. A damaged bucket keeps nothing but itself from
+    /// being swept.
+    ///
+    /// # Errors
+    /// The store failed, or the ledger is closed; what was removed before is
+    /// gone, and the same stretch can be swept again.
+    pub async fn sweep(
+        &self,
+        now_s: u64,
+        from: Option<BucketNumber>,
+        count: usize,
+    ) -> Result<Swept, LedgerError> {
+        let first = BucketNumber::new(0, self.0.store.prefix_bits()).ok();
+        let mut swept = Swept { removed: 0, skipped: 0, next: from.or(first) };
+        for _ in 0..count {
+            let Some(number) = swept.next else { break };
+            let sweep = move |_: &Inner, draft: &mut Draft| Ok(change::sweep(draft, now_s));
+            match self.change_bucket(number, now_s, sweep).await {
+                Ok(removed) => swept.removed += removed,
+                Err(error) if error.is_damage() => swept.skipped += 1,
+                Err(error) => return Err(error),
+            }
+            swept.next = self.0.after(number);
+        }
+        Ok(swept)
+    }
+
+    /// Builds the entries of a bucket anew from its rows, whatever they are:
+    /// every mapping is sealed again, every other slot overwritten.
+    ///
+    /// # Errors
+    /// A row does not open, or the store failed.
+    pub async fn repair(&self, now_s: u64, number: BucketNumber) -> Result<(), LedgerError> {
+        let inner = Arc::clone(&self.0);
+        let rebuild = move |_: &Inner, keyring: Arc<Keyring>, stored: Stored| {
+            Ok(((), Draft::rebuild(keyring, stored, now_s, &mut rand::rng())?))
+        };
+        tokio::spawn(async move { inner.commit(number, true, rebuild).await })
+            .await
+            .map_err(|_| LedgerError::Worker)?
+    }
+
+    /// Writes down how many mappings each provider has by now: what a ledger
+    /// that is killed begins with the next time.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn note_counts(&self) -> Result<(), LedgerError> {
+        Ok(self.0.totals.note(&*self.0.generations).await?)
+    }
+
+    /// Waits for the changes that are under way, takes no more, and writes down
+    /// how much the directory holds.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn close(&self) -> Result<(), LedgerError> {
+        let mut open = self.0.open.write().await;
+        if std::mem::replace(&mut *open, false) {
+            self.0.totals.close(&*self.0.generations).await?;
+        }
+        Ok(())
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        sii: &Sii,
+        now_s: u64,
+        plan: impl Fn(&Inner, &mut Draft) -> Result<T, LedgerError> + Send + Sync + 'static,
+    ) -> Result<T, LedgerError> {
+        self.change_bucket(self.0.bucket_of(sii), now_s, plan).await
+    }
+
+    /// Changes a bucket as planned. Once begun, the change comes to its end,
+    /// even if its caller goes away.
+    async fn change_bucket<T: Send + 'static>(
+        &self,
+        number: BucketNumber,
+        now_s: u64,
+        plan: impl Fn(&Inner, &mut Draft) -> Result<T, LedgerError> + Send + Sync + 'static,
+    ) -> Result<T, LedgerError> {
+        let inner = Arc::clone(&self.0);
+        let planned = move |inner: &Inner, keyring: Arc<Keyring>, stored: Stored| {
+            let mut draft = Draft::open(keyring, stored, now_s, &mut rand::rng())?;
+            let outcome = plan(inner, &mut draft)?;
+            Ok((outcome, draft))
+        };
+        tokio::spawn(async move { inner.commit(number, false, planned).await })
+            .await
+            .map_err(|_| LedgerError::Worker)?
+    }
+}
+
+impl Inner {
+    fn bucket_of(&self, sii: &Sii) -> BucketNumber {
+        Placement::of(sii).bucket(self.store.prefix_bits())
+    }
+
+    fn after(&self, number: BucketNumber) -> Option<BucketNumber> {
+        let next = number.get().checked_add(1)?;
+        BucketNumber::new(next, self.store.prefix_bits()).ok()
+    }
+
+    fn share(&self, provider: &Provider) -> usize {
+        self.totals.share(provider, self.store.prefix_bits())
+    }
+
+    async fn key(&self, provider: &Provider) -> Result<ed25519_dalek::VerifyingKey, LedgerError> {
+        let key = providers::recorded(&*self.generations, provider).await?;
+        key.ok_or_else(|| LedgerError::UnknownProvider(provider.clone()))
+    }
+
+    /// Plans a change, commits it, and plans it anew when somebody else was
+    /// quicker. `rebuilds` when what the bucket holds by now does not matter.
+    async fn commit<T, P>(
+        self: Arc<Self>,
+        number: BucketNumber,
+        rebuilds: bool,
+        plan: P,
+    ) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        P: Fn(&Self, Arc<Keyring>, Stored) -> Result<(T, Draft), LedgerError>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let open = self.open.read().await;
+        if !*open {
+            return Err(LedgerError::Closed);
+        }
+        let turn = self.turns.of(number);
+        let _turn = turn.lock().await;
+        let plan = Arc::new(plan);
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(PAUSE * attempt).await;
+            }
+            let Some(stored) = self.read(number).await? else { continue };
+            let planning = {
+                let (inner, plan) = (Arc::clone(&self), Arc::clone(&plan));
+                move || {
+                    let (outcome, draft) = plan(&inner, Arc::clone(&inner.keyring), stored)?;
+                    Ok::<_, LedgerError>((outcome, draft.finish(&mut rand::rng())?))
+                }
+            };
+            let planned = spawn_blocking(planning).await.map_err(|_| LedgerError::Worker)??;
+            let (outcome, Some(commit)) = planned else { return Ok(planned.0) };
+            self.totals.begin(&*self.generations).await?;
+            let committed =
+                self.store.commit(commit.bucket, commit.expected_version, commit.rows).await?;
+            match committed {
+                Committed::Done { .. } => {
+                    if !rebuilds {
+                        self.totals.add(commit.delta);
+                    }
+                    return Ok(outcome);
+                }
+                Committed::Conflict { .. } => {}
+            }
+        }
+        Err(LedgerError::Busy)
+    }
+
+    /// Looks into a bucket without changing it.
+    async fn look<T: Send + 'static>(
+        self: &Arc<Self>,
+        number: BucketNumber,
+        look: impl Fn(&Keyring, &Stored) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let rows = self.store.rows(number).await?;
+        let stored = Stored { bits: self.store.prefix_bits(), number, bucket: None, rows };
+        let inner = Arc::clone(self);
+        spawn_blocking(move || look(&inner.keyring, &stored))
+            .await
+            .map_err(|_| LedgerError::Worker)?
+    }
+
+    /// A bucket with its rows; `None` if somebody changed it in between.
+    async fn read(&self, number: BucketNumber) -> Result<Option<Stored>, LedgerError> {
+        Ok(read(&*self.store, number).await?)
+    }
+}
+
+/// A bucket with its rows; `None` if somebody changed it in between.
+async fn read(
+    store: &dyn Store,
+    number: BucketNumber,
+) -> Result<Option<Stored>, crate::store::StoreError> {
+    let bucket = store.bucket(number).await?;
+    let rows = store.rows(number).await?;
+    let version = bucket.as_ref().map_or(0, |bucket| bucket.version);
+    let stored = Stored { bits: store.prefix_bits(), number, bucket, rows };
+    Ok((stored.rows.version == version).then_some(stored))
+}
