@@ -97,31 +97,30 @@ pub(super) fn verify(
     for certificate in &certificates {
         certificate.is_valid_at(now_s)?;
     }
-    anchored(&certificates, chain, anchors, now_s)?;
-    // RFC 9060 section 4.1: what is delegated is no more than what one has.
-    for certificate in &certificates {
-        if !certificate.numbers()?.covers(number) {
-            return Err(ProofError::NumberNotCovered);
+    let issued = match (certificates.split_last(), chain.last()) {
+        // The root was handed over too; alone it is no signer.
+        (Some((root, issued)), Some(der)) if !issued.is_empty() && anchors.0.contains(der) => {
+            root.covers_if_it_lists(number)?;
+            issued
         }
-    }
+        _ => {
+            anchored(&certificates, anchors, number, now_s)?;
+            &certificates
+        }
+    };
+    // RFC 9060 section 4.1: what is delegated is no more than what one has.
+    issued.iter().try_for_each(|certificate| certificate.covers(number))?;
     Ok(key)
 }
 
-/// The last certificate is a root of ours, or was issued by one. A root need not
-/// list numbers: that it is trusted is configured.
+/// The last certificate was issued by a root of ours.
 fn anchored(
     certificates: &[Certificate<'_>],
-    chain: &[Vec<u8>],
     anchors: &TrustAnchors,
+    number: &str,
     now_s: u64,
 ) -> Result<(), ProofError> {
-    let (Some(last), Some(der)) = (certificates.last(), chain.last()) else {
-        return Err(ProofError::ChainLength);
-    };
-    // A root alone is no signer.
-    if certificates.len() > 1 && anchors.0.contains(der) {
-        return Ok(());
-    }
+    let last = certificates.last().ok_or(ProofError::ChainLength)?;
     let mut refusal = ProofError::UnknownRoot;
     for root in &anchors.0 {
         let root = Certificate::parse(root)?;
@@ -133,6 +132,7 @@ fn anchored(
             .may_issue(certificates.len() - 1)
             .and_then(|()| root.is_valid_at(now_s))
             .and_then(|()| last.is_issued_by(&root))
+            .and_then(|()| root.covers_if_it_lists(number))
         {
             Ok(()) => return Ok(()),
             Err(error) => refusal = error,
@@ -199,7 +199,9 @@ impl<'a> Certificate<'a> {
     /// RFC 5280 section 4.2.1.9: an authority says so, and how many may stand
     /// between it and the signer.
     fn may_issue(&self, beneath: usize) -> Result<(), ProofError> {
-        let constraints = match self.extension(BASIC_CONSTRAINTS).map(X509Extension::parsed_extension)
+        let constraints = match self
+            .extension(BASIC_CONSTRAINTS)
+            .map(X509Extension::parsed_extension)
         {
             Some(ParsedExtension::BasicConstraints(constraints)) if constraints.ca => constraints,
             _ => return Err(ProofError::CertificateAuthority),
@@ -272,8 +274,17 @@ impl<'a> Certificate<'a> {
             .map_err(|_| ProofError::CertificateSignature)
     }
 
-    fn numbers(&self) -> Result<TnAuthList, ProofError> {
+    fn covers(&self, number: &str) -> Result<(), ProofError> {
         let extension = self.extension(TN_AUTH_LIST).ok_or(ProofError::NumbersMissing)?;
-        TnAuthList::from_der(extension.value)
+        let list = TnAuthList::from_der(extension.value)?;
+        if list.covers(number) { Ok(()) } else { Err(ProofError::NumberNotCovered) }
+    }
+
+    /// A root need not list numbers: that it is trusted is configured.
+    fn covers_if_it_lists(&self, number: &str) -> Result<(), ProofError> {
+        match self.extension(TN_AUTH_LIST) {
+            Some(_) => self.covers(number),
+            None => Ok(()),
+        }
     }
 }

@@ -138,7 +138,8 @@ impl Codes {
         let code = Zeroizing::new(format!("{number:0width$}"));
         let mut id = [0; 16];
         rng.fill_bytes(&mut id);
-        let record = Record { tries: self.limits.tries, expires_s, hash: self.hash(sii, provider, &code) };
+        let record =
+            Record { tries: self.limits.tries, expires_s, hash: self.hash(sii, provider, &code) };
         self.put(sii, provider, &record, now_s).await?;
         let text = Zeroizing::new(format!(
             "{} is your code for {provider}: with it, people who know this address or number can \

@@ -34,7 +34,9 @@ pub enum ProofError {
     #[error("the token's header is malformed, or holds a parameter that this proof has no use for")]
     Header,
     /// A parameter that would choose the key or change what is signed.
-    #[error("the token's header brings a key, names one to fetch, or is marked critical: remove it")]
+    #[error(
+        "the token's header brings a key, names one to fetch, or is marked critical: remove it"
+    )]
     HeaderParameter,
     /// `typ` of another kind of token.
     #[error("the token's typ is that of another kind of token")]
@@ -83,7 +85,9 @@ pub enum ProofError {
     #[error("the token's nonce is not the challenge")]
     Nonce,
     /// A PASSporT for a call to somebody else.
-    #[error("the PASSporT was made for another destination than this provider's verification address")]
+    #[error(
+        "the PASSporT was made for another destination than this provider's verification address"
+    )]
     Destination,
     /// A PASSporT for another message.
     #[error("the PASSporT's msgi is not the digest of this challenge's text")]
@@ -245,7 +249,9 @@ impl ProofError {
             | Self::CodeLimitIdentifier
             | Self::CodeLimitProvider
             | Self::Pending(PendingError::Full) => Fault::Limited,
-            Self::Pending(PendingError::Failed(_)) | Self::Send(_) | Self::Setting(_) => Fault::Ours,
+            Self::Pending(PendingError::Failed(_)) | Self::Send(_) | Self::Setting(_) => {
+                Fault::Ours
+            }
         }
     }
 }

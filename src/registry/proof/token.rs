@@ -107,8 +107,7 @@ impl TokenSigner {
     ) -> Result<Zeroizing<String>, ProofError> {
         let mut jti = [0; JTI_BYTES];
         rng.fill_bytes(&mut jti);
-        let header =
-            Header { alg: ALGORITHM.into(), kid: self.key.kid().into(), typ: TYPE.into() };
+        let header = Header { alg: ALGORITHM.into(), kid: self.key.kid().into(), typ: TYPE.into() };
         let claims = Claims {
             iss: self.issuer.to_string(),
             sub: confirmed.sii.as_str().into(),
