@@ -143,11 +143,25 @@ impl Scene {
 }
 
 /// All that a call shows to somebody who cannot read its bytes.
-fn shape(calls: &[Call]) -> Vec<(String, Vec<(String, usize)>, usize, Vec<usize>, i32)> {
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    path: String,
+    header_bytes: Vec<(String, usize)>,
+    request_bytes: usize,
+    message_bytes: Vec<usize>,
+    status: i32,
+}
+
+fn shape(calls: &[Call]) -> Vec<Shape> {
     let shape = |call: &Call| {
         let headers = call.request_headers.iter().map(|(name, value)| (name.clone(), value.len()));
-        let sizes = call.response_messages.clone();
-        (call.path.clone(), headers.collect(), call.request.len(), sizes, call.status)
+        Shape {
+            path: call.path.clone(),
+            header_bytes: headers.collect(),
+            request_bytes: call.request.len(),
+            message_bytes: call.response_messages.clone(),
+            status: call.status,
+        }
     };
     calls.iter().map(shape).collect()
 }
@@ -218,7 +232,7 @@ async fn the_servers_complete_view_of_a_lookup_holds_no_sii_no_ssi_and_no_full_p
             println!("    answered with messages of {:?} bytes", call.response_messages);
             let headers: Vec<_> =
                 call.request_headers.iter().flat_map(|(name, value)| [name, value]).collect();
-            let texts = headers.into_iter().chain([&call.path]).map(|text| text.as_bytes());
+            let texts = headers.into_iter().chain([&call.path]).map(String::as_bytes);
             for bytes in texts.chain([call.request.as_ref()]) {
                 for secret in secrets {
                     let found = bytes.windows(secret.len()).any(|part| part == secret);

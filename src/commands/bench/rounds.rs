@@ -3,6 +3,31 @@
 
 use std::time::{Duration, Instant};
 
+use super::cpu;
+
+/// How fast something was done.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) per_s: f64,
+    /// For each second of processor time, where the system tells it.
+    pub(super) per_cpu_s: Option<f64>,
+}
+
+impl Pace {
+    pub(super) fn of(units: usize, begun: Instant, cpu_before: Option<Duration>) -> Self {
+        let per_cpu_s = cpu::since(cpu_before).map(|used| rate(units, used));
+        Self { per_s: rate(units, begun.elapsed()), per_cpu_s }
+    }
+
+    pub(super) fn mean(self, other: Self) -> Self {
+        let cpu = self.per_cpu_s.zip(other.per_cpu_s);
+        Self {
+            per_s: f64::midpoint(self.per_s, other.per_s),
+            per_cpu_s: cpu.map(|(one, other)| f64::midpoint(one, other)),
+        }
+    }
+}
+
 /// Rates of both sides, round by round.
 #[derive(Default)]
 pub(super) struct Rounds {
@@ -14,6 +39,10 @@ impl Rounds {
     pub(super) fn push(&mut self, ours: f64, theirs: f64) {
         self.ours.push(ours);
         self.theirs.push(theirs);
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.ours.is_empty()
     }
 
     /// Runs both sides `rounds` times, each run doing `units` of work.
