@@ -118,7 +118,7 @@ async fn a_second_code_voids_the_first() {
     codes.finish(&sii, &wa, &second, NOW_S).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_that_finish_at_once_one_succeeds_and_tries_stay_few() {
     let (codes, outbox) = codes(CodeLimits { tries: 10, ..CodeLimits::default() });
     let (alice, wa) = (sii("tel:+12015550123"), provider("wa.example"));

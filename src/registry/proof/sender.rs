@@ -100,9 +100,7 @@ impl SpoolSender {
 #[async_trait]
 impl CodeSender for SpoolSender {
     async fn send(&self, message: CodeMessage) -> Result<(), SendError> {
-        let mut name: String = message.id.iter().map(|byte| format!("{byte:02x}")).collect();
-        name.push_str(".txt");
-        let path = self.folder.join(name);
+        let path = self.folder.join(format!("{:032x}.txt", u128::from_be_bytes(message.id)));
         tokio::task::spawn_blocking(move || write(&path, &message))
             .await
             .map_err(|error| SendError(error.into()))?
