@@ -99,12 +99,25 @@ impl Challenges {
     ///
     /// # Errors
     /// [`ProofError::ChallengeLimit`], [`ProofError::Pending`].
-    pub async fn open(
+    pub fn open<'a, R: CryptoRng>(
+        &'a self,
+        sii: &'a Sii,
+        provider: &'a Provider,
+        now_s: u64,
+        rng: &mut R,
+    ) -> impl Future<Output = Result<(Challenge, u64), ProofError>> + Send + use<'a, R> {
+        // Drawn at once: a generator need not go from thread to thread.
+        let mut challenge = Challenge([0; CHALLENGE_BYTES]);
+        rng.fill_bytes(&mut challenge.0);
+        self.keep(challenge, sii, provider, now_s)
+    }
+
+    async fn keep(
         &self,
+        challenge: Challenge,
         sii: &Sii,
         provider: &Provider,
         now_s: u64,
-        rng: &mut (impl CryptoRng + Send),
     ) -> Result<(Challenge, u64), ProofError> {
         let parts = [provider.as_str().as_bytes()];
         let most = self.per_provider_per_h;
@@ -112,8 +125,6 @@ impl Challenges {
         if !pending::count(pending, "challenges of provider", &parts, most, HOUR_S, now_s).await? {
             return Err(ProofError::ChallengeLimit);
         }
-        let mut challenge = Challenge([0; CHALLENGE_BYTES]);
-        rng.fill_bytes(&mut challenge.0);
         let expires_s = now_s.saturating_add(self.lifetime_s);
         let mut value = [0; 16];
         let (issued, expires) = value.split_at_mut(8);

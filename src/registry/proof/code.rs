@@ -120,12 +120,27 @@ impl Codes {
     /// # Errors
     /// [`ProofError::NoChannel`], a limit, or our own failure; no code is good
     /// then that was not before.
-    pub async fn start(
+    pub fn start<'a, R: CryptoRng>(
+        &'a self,
+        sii: &'a Sii,
+        provider: &'a Provider,
+        now_s: u64,
+        rng: &mut R,
+    ) -> impl Future<Output = Result<u64, ProofError>> + Send + use<'a, R> {
+        // Drawn at once: a generator need not go from thread to thread.
+        let number = rng.next_u64();
+        let mut id = [0; 16];
+        rng.fill_bytes(&mut id);
+        self.send(sii, provider, now_s, number, id)
+    }
+
+    async fn send(
         &self,
         sii: &Sii,
         provider: &Provider,
         now_s: u64,
-        rng: &mut (impl CryptoRng + Send),
+        number: u64,
+        id: [u8; 16],
     ) -> Result<u64, ProofError> {
         if !matches!(sii.kind(), SiiKind::Tel | SiiKind::Mailto) {
             return Err(ProofError::NoChannel);
@@ -133,11 +148,9 @@ impl Codes {
         self.charge(sii, provider, now_s).await?;
         let expires_s = now_s.saturating_add(self.limits.lifetime_s);
         // 64 bits modulo 10^8: no code is likelier than another by 2^-37.
-        let number = rng.next_u64() % self.limits.codes();
+        let number = number % self.limits.codes();
         let width = self.limits.digits as usize;
         let code = Zeroizing::new(format!("{number:0width$}"));
-        let mut id = [0; 16];
-        rng.fill_bytes(&mut id);
         let record =
             Record { tries: self.limits.tries, expires_s, hash: self.hash(sii, provider, &code) };
         self.put(sii, provider, &record, now_s).await?;
