@@ -16,6 +16,7 @@ mod load;
 mod people;
 mod plan;
 mod progress;
+pub mod proof;
 mod providers;
 mod read;
 mod records;

@@ -225,6 +225,13 @@ const FENCES: &[Fence] = &[
         why: "the keyring is the only loader of seeds",
     },
     Fence {
+        rule: "signatures of proofs in one room",
+        paths: &["ring", "p256"],
+        ground: Ground::Only(&["registry/proof*"]),
+        tests: false,
+        why: "what a token or certificate says is believed only behind the checks of one door",
+    },
+    Fence {
         rule: "anyhow in commands",
         paths: &["anyhow"],
         ground: Ground::Only(&["commands", "main"]),
