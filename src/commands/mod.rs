@@ -9,6 +9,7 @@ mod lookup;
 mod progress;
 mod sample;
 mod serve;
+mod verify;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -39,6 +40,8 @@ enum Command {
     Serve(serve::Serve),
     /// Look up identifiers
     Lookup(lookup::Lookup),
+    /// Check that every bucket holds what the registry says
+    Verify(verify::Verify),
     /// Measure this machine
     Bench(bench::Bench),
 }
@@ -73,6 +76,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Load(load) => load.run(arguments.log.as_deref()),
         Command::Serve(serve) => serve.run(arguments.log.as_deref()),
         Command::Lookup(lookup) => lookup.run(arguments.log.as_deref()),
+        Command::Verify(verify) => verify.run(arguments.log.as_deref()),
         Command::Bench(bench) => bench.run(arguments.log.as_deref()),
     };
     match outcome {

@@ -9,6 +9,12 @@ pub(crate) fn bar(what: &'static str, total: u64) -> ProgressBar {
     styled(ProgressBar::new(total), template).with_message(what)
 }
 
+/// A bar over buckets.
+pub(crate) fn buckets_bar(what: &'static str, total: u64) -> ProgressBar {
+    let template = "{msg:20} [{bar:30}] {human_pos}/{human_len} buckets, {per_sec}, {eta} left";
+    styled(ProgressBar::new(total), template).with_message(what)
+}
+
 /// The bar of a load's phase: over bytes while it reads, since only they are
 /// known before, and over records afterwards.
 pub(crate) fn load_bar(now: &Snapshot) -> ProgressBar {

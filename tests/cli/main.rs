@@ -18,3 +18,4 @@ mod load;
 mod lookup;
 mod privacy;
 mod serve;
+mod verify;
