@@ -33,6 +33,7 @@ use blindbook::{
 };
 use prost::Message as _;
 use tokio::net::TcpListener;
+use tonic::transport::Endpoint;
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -105,7 +106,8 @@ async fn no_level_logs_an_element_or_a_prefix_not_even_of_refused_requests() {
     }
 
     // Requests that are refused are logged no better.
-    let mut raw = DiscoveryServiceClient::connect(address).await.unwrap();
+    let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+    let mut raw = DiscoveryServiceClient::new(channel);
     let number = numbers[0].get();
     let odd = [0xa7_u8; 64];
     let evaluate = EvaluateRequest { epoch: 1, blinded_elements: odd.to_vec().into() };

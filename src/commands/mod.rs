@@ -93,9 +93,16 @@ fn logs(level: Option<&str>, default: &str) -> Outcome {
     blindbook::telemetry::init(level.unwrap_or(default)).map_err(input)
 }
 
+/// Threads for work that blocks. Each keeps memory of its own; more would not
+/// make a disk or a processor faster.
+const BLOCKING_THREADS: usize = 128;
+
 /// The runtime of the commands that talk.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
 }
 
 /// Seconds since 1970.

@@ -12,6 +12,7 @@
     reason = "a test fails by panicking, and prints what it saw"
 )]
 
+mod bench;
 mod estate;
 mod load;
 mod lookup;

@@ -1,5 +1,6 @@
 //! The batch paths of the oprf room beside the voprf crate, each from bytes to
-//! bytes on one thread. Both must come to the same result.
+//! bytes on one thread, in that thread's processor time. Both must come to the
+//! same result.
 
 use std::hint::black_box;
 

@@ -20,10 +20,11 @@ use tokio::task::JoinSet;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::{
+    cpu,
     directory::Directory,
     echo,
     report::Row,
-    rounds::{Rounds, rate},
+    rounds::{Pace, Rounds},
     serving::{self, Serving},
     step,
 };
@@ -61,21 +62,40 @@ struct Setting {
     cached_per_s: f64,
     echo_per_s: f64,
     uncached_per_s: f64,
+    /// Processor time of server and client, which a shared machine's other work
+    /// does not change.
+    cpu: Option<Cpu>,
+}
+
+/// Processor time for each fetch.
+#[derive(Serialize)]
+struct Cpu {
+    us_per_fetch: f64,
+    echo_us_per_fetch: f64,
+    ratio: f64,
 }
 
 impl Fetch {
     pub(super) fn rows(&self) -> Vec<Row> {
         let row = |name: &str, setting: &Setting| {
-            let Setting { ratio, cached_per_s, echo_per_s, uncached_per_s } = setting;
-            Row::new(
-                format!("fetches/s, {name}"),
-                format!(
-                    "{cached_per_s:.0} cached; echo {echo_per_s:.0} (ratio {ratio:.2}); \
-                     {uncached_per_s:.0} uncached"
+            let Setting { ratio, cached_per_s, echo_per_s, uncached_per_s, cpu } = setting;
+            let cpu = cpu.as_ref().map_or_else(String::new, |cpu| {
+                let Cpu { us_per_fetch, echo_us_per_fetch, ratio } = cpu;
+                format!("{us_per_fetch:.1} us; echo {echo_us_per_fetch:.1} us (ratio {ratio:.2})")
+            });
+            [
+                Row::new(
+                    format!("fetches/s, {name}"),
+                    format!(
+                        "{cached_per_s:.0} cached; echo {echo_per_s:.0} (ratio {ratio:.2}); \
+                         {uncached_per_s:.0} uncached"
+                    ),
                 ),
-            )
+                Row::new(format!("processor time per fetch, {name}"), cpu),
+            ]
         };
-        vec![row("plaintext", &self.plaintext), row("TLS", &self.tls)]
+        let settings = [("plaintext", &self.plaintext), ("TLS", &self.tls)];
+        settings.into_iter().flat_map(|(name, setting)| row(name, setting)).collect()
     }
 }
 
@@ -140,28 +160,38 @@ async fn compare(
 
     drive(&echo_channels, &cached, ROUND).await?;
     drive(&our_channels, &cached, ROUND).await?;
-    let mut rounds = Rounds::default();
+    let mut rates = Rounds::default();
+    let mut cpu = Rounds::default();
     let mut uncached = Rounds::default();
     for round in 0..ROUNDS {
-        let (rate, echo_rate) = if round % 2 == 0 {
-            let rate = drive(&our_channels, &cached, ROUND).await?;
-            (rate, drive(&echo_channels, &cached, ROUND).await?)
+        // The second of a round may find a hotter processor.
+        let (ours, echo) = if round % 2 == 0 {
+            let ours = drive(&our_channels, &cached, ROUND).await?;
+            (ours, drive(&echo_channels, &cached, ROUND).await?)
         } else {
-            let echo_rate = drive(&echo_channels, &cached, ROUND).await?;
-            (drive(&our_channels, &cached, ROUND).await?, echo_rate)
+            let echo = drive(&echo_channels, &cached, ROUND).await?;
+            (drive(&our_channels, &cached, ROUND).await?, echo)
         };
-        rounds.push(rate, echo_rate);
-        uncached.push(drive(&bare_channels, &all, ROUND / 2).await?, echo_rate);
+        rates.push(ours.per_s, echo.per_s);
+        if let Some((ours, echo)) = ours.per_cpu_s.zip(echo.per_cpu_s) {
+            cpu.push(ours, echo);
+        }
+        uncached.push(drive(&bare_channels, &all, ROUND / 2).await?.per_s, echo.per_s);
     }
     drop((our_channels, bare_channels, echo_channels));
     for server in [ours, bare, echo] {
         server.stop().await?;
     }
     Ok(Setting {
-        ratio: rounds.ratio(),
-        cached_per_s: rounds.ours(),
-        echo_per_s: rounds.theirs(),
+        ratio: rates.ratio(),
+        cached_per_s: rates.ours(),
+        echo_per_s: rates.theirs(),
         uncached_per_s: uncached.ours(),
+        cpu: (!cpu.is_empty()).then(|| Cpu {
+            us_per_fetch: 1e6 / cpu.ours(),
+            echo_us_per_fetch: 1e6 / cpu.theirs(),
+            ratio: cpu.ratio(),
+        }),
     })
 }
 
@@ -189,8 +219,9 @@ async fn fill(channels: &[Channel], wanted: &Wanted) -> anyhow::Result<FetchBuck
     last.ok_or_else(|| anyhow!("the directory has no bucket"))
 }
 
-/// Fetches for `time` over all connections; returns fetches per second.
-async fn drive(channels: &[Channel], wanted: &Arc<Wanted>, time: Duration) -> anyhow::Result<f64> {
+/// Fetches for `time` over all connections; returns how fast.
+async fn drive(channels: &[Channel], wanted: &Arc<Wanted>, time: Duration) -> anyhow::Result<Pace> {
+    let cpu_before = cpu::used();
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
     for (first, channel) in (0..CONCURRENCY as u64).zip(channels.iter().cycle()) {
@@ -212,7 +243,7 @@ async fn drive(channels: &[Channel], wanted: &Arc<Wanted>, time: Duration) -> an
     while let Some(task) = tasks.join_next().await {
         fetched += task.context("a fetch ended early")??;
     }
-    Ok(rate(fetched, begun.elapsed()))
+    Ok(Pace::of(fetched, begun, cpu_before))
 }
 
 /// Fetches one bucket, whole.

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{anyhow, ensure};
@@ -26,10 +26,11 @@ use serde::Serialize;
 
 use super::{
     super::{load::watch, now_s},
+    cpu,
     directory::{Directory, Person},
     memory::{self, Memory},
     report::{self, Row, cores},
-    rounds::{Rounds, rate},
+    rounds::{Pace, Rounds},
     step,
 };
 
@@ -49,14 +50,27 @@ pub(super) struct Load {
     /// Absent when only the load was wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     arithmetic_records_per_s: Option<f64>,
+    /// Processor time, which a shared machine's other work does not change.
+    cpu: Option<Cpu>,
     prefix_bits: u8,
     buckets: u64,
     disk_bytes: u64,
     disk_bytes_per_record: f64,
-    /// Of this process, while it loaded.
+    /// Of this process after the last load, and at most meanwhile; it holds the
+    /// phone number metadata from making up people as well.
     memory: Option<Memory>,
     #[serde(skip)]
     pub(super) ratio: Option<f64>,
+}
+
+/// Processor time for each record.
+#[derive(Serialize)]
+struct Cpu {
+    us_per_record: f64,
+    arithmetic_us_per_record: f64,
+    /// Of the arithmetic's to the load's: what the ratio would be if both had
+    /// all cores for themselves and never waited.
+    ratio: f64,
 }
 
 impl Load {
@@ -69,6 +83,18 @@ impl Load {
             Row::new(
                 "load, records/s",
                 format!("{:.0}{arithmetic} ({:.1} s)", self.records_per_s, self.seconds),
+            ),
+            Row::new(
+                "load, processor time per record",
+                self.cpu.as_ref().map_or_else(
+                    || "not measured".into(),
+                    |Cpu { us_per_record, arithmetic_us_per_record, ratio }| {
+                        format!(
+                            "{us_per_record:.1} us; arithmetic {arithmetic_us_per_record:.1} us \
+                             (ratio {ratio:.2})"
+                        )
+                    },
+                ),
             ),
             Row::new(
                 "directory",
@@ -100,23 +126,27 @@ pub(super) async fn measure(
         _ => 1,
     };
     let people = if compare { directory.sample(ARITHMETIC_RECORDS)? } else { Vec::new() };
-    let arithmetic = async || {
-        if compare { arithmetic_rate(directory, &people).map(Some) } else { Ok(None) }
+    let arithmetic = || {
+        if compare { arithmetic_pace(directory, &people).map(Some) } else { Ok(None) }
     };
     memory::reset_peak();
-    let mut all = Rounds::default();
-    let mut before = arithmetic().await?;
+    let mut rates = Rounds::default();
+    let mut cpu = Rounds::default();
+    let mut before = arithmetic()?;
     let mut round = 0;
     loop {
         step(&format!("load, round {} of {rounds}", round + 1))?;
         let data = directory.path(&format!("data-{round}"));
         let loaded = load(directory, data.clone()).await?;
         let memory = memory::now();
-        let after = arithmetic().await?;
-        let ours = rate(directory.records, loaded.time);
+        let after = arithmetic()?;
         // What else the machine did, it did before, during and after.
-        let around = before.zip(after).map(|(before, after)| f64::midpoint(before, after));
-        all.push(ours, around.unwrap_or(f64::NAN));
+        let around = before.zip(after).map(|(before, after)| before.mean(after));
+        rates.push(loaded.pace.per_s, around.map_or(f64::NAN, |around| around.per_s));
+        let per_cpu_s = around.and_then(|around| loaded.pace.per_cpu_s.zip(around.per_cpu_s));
+        if let Some((ours, theirs)) = per_cpu_s {
+            cpu.push(ours, theirs);
+        }
         before = after;
         round += 1;
         if round < rounds {
@@ -126,22 +156,27 @@ pub(super) async fn measure(
         let disk_bytes = memory::disk_bytes(&data)?;
         let load = Load {
             rounds,
-            seconds: directory.records as f64 / all.ours(),
-            records_per_s: all.ours(),
-            arithmetic_records_per_s: compare.then(|| all.theirs()),
+            seconds: directory.records as f64 / rates.ours(),
+            records_per_s: rates.ours(),
+            arithmetic_records_per_s: compare.then(|| rates.theirs()),
+            cpu: (!cpu.is_empty()).then(|| Cpu {
+                us_per_record: 1e6 / cpu.ours(),
+                arithmetic_us_per_record: 1e6 / cpu.theirs(),
+                ratio: cpu.ratio(),
+            }),
             prefix_bits: loaded.prefix_bits,
             buckets: 1 << loaded.prefix_bits,
             disk_bytes,
             disk_bytes_per_record: disk_bytes as f64 / directory.records as f64,
             memory,
-            ratio: compare.then(|| all.ratio()),
+            ratio: compare.then(|| rates.ratio()),
         };
         return Ok((load, data));
     }
 }
 
 struct Loaded {
-    time: Duration,
+    pace: Pace,
     prefix_bits: u8,
 }
 
@@ -155,6 +190,7 @@ async fn load(directory: &Directory, data: PathBuf) -> anyhow::Result<Loaded> {
         now_s(),
     );
     let counters = Arc::new(Progress::default());
+    let cpu_before = cpu::used();
     let begun = Instant::now();
     let load = registry::load(
         generations,
@@ -164,14 +200,14 @@ async fn load(directory: &Directory, data: PathBuf) -> anyhow::Result<Loaded> {
         counters.clone(),
     );
     let report = watch(load, &counters).await?;
-    let time = begun.elapsed();
+    let pace = Pace::of(directory.records, begun, cpu_before);
     ensure!(report.bad.total == 0, "{} made-up people were refused", report.bad.total);
     ensure!(report.mappings == directory.records as u64, "not everybody was loaded");
-    Ok(Loaded { time, prefix_bits: report.prefix_bits })
+    Ok(Loaded { pace, prefix_bits: report.prefix_bits })
 }
 
-/// Records per second of the arithmetic alone, on all cores.
-fn arithmetic_rate(directory: &Directory, people: &[Person]) -> anyhow::Result<f64> {
+/// The arithmetic alone, on all cores.
+fn arithmetic_pace(directory: &Directory, people: &[Person]) -> anyhow::Result<Pace> {
     step("the load's arithmetic alone")?;
     let keyring = &directory.keyring;
     let key =
@@ -188,6 +224,7 @@ fn arithmetic_rate(directory: &Directory, people: &[Person]) -> anyhow::Result<f
             black_box(publish(chunk, key, &directory.provider, &provider_key)?);
         }
     };
+    let cpu_before = cpu::used();
     let begun = Instant::now();
     thread::scope(|scope| {
         let workers: Vec<_> = (0..cores()).map(|_| scope.spawn(work)).collect();
@@ -195,7 +232,7 @@ fn arithmetic_rate(directory: &Directory, people: &[Person]) -> anyhow::Result<f
             worker.join().map_err(|_| anyhow!("the arithmetic ended early"))?
         })
     })?;
-    Ok(rate(people.len(), begun.elapsed()))
+    Ok(Pace::of(people.len(), begun, cpu_before))
 }
 
 /// Everything about some records that takes arithmetic, and nothing else.

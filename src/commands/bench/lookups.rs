@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use blindbook::{
     client::{Client, ClientOptions, MemoryState},
     identifier::Sii,
@@ -23,11 +23,11 @@ use tokio::task::JoinSet;
 
 use super::{
     directory::Directory,
-    memory::{self, Memory},
+    memory::Memory,
+    process::Process,
     proxy::Proxy,
     report::{self, Row},
     rounds::rate,
-    serving::{self, Serving},
     step,
 };
 
@@ -43,9 +43,6 @@ const HITS: usize = 25_000;
 const COUNTED: usize = 200;
 const SETTLING: usize = 20;
 
-/// The server's default.
-const CACHE_BYTES: u64 = 256 << 20;
-
 /// Latencies are told from a microsecond to a minute.
 const MAX_US: u64 = 60_000_000;
 
@@ -54,8 +51,8 @@ const MAX_US: u64 = 60_000_000;
 pub(super) struct Lookups {
     levels: Vec<Level>,
     bytes_per_lookup: Bytes,
-    /// Of this process, which holds server, store and clients.
-    memory: Option<Memory>,
+    /// Of the server, a process of its own.
+    server_memory: Option<Memory>,
 }
 
 /// One level of concurrency.
@@ -98,7 +95,10 @@ impl Lookups {
             "bytes per lookup on the wire",
             format!("{total:.0}: {sent:.0} sent, {received:.0} received"),
         ));
-        rows.push(Row::new("resident memory while serving", report::memory_text(self.memory)));
+        rows.push(Row::new(
+            "resident memory of the server",
+            report::memory_text(self.server_memory),
+        ));
         rows
     }
 }
@@ -112,21 +112,17 @@ struct Question {
 /// Measures every level, then the bytes.
 pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Lookups> {
     let questions = Arc::new(questions(directory)?);
-    let generations = serving::open(data).await?;
-    memory::reset_peak();
-    let server = Serving::directory(directory, generations, true, CACHE_BYTES).await?;
+    let server = Process::serve(directory, data)?;
     let mut levels = Vec::new();
     for concurrency in LEVELS {
         step(&format!("lookups, {concurrency} at once"))?;
         // A client of its own: what it caches, it does not ask again.
-        let client = connect(directory, &server.url).await?;
+        let client = connect(directory, server.address).await?;
         levels.push(level(&client, &questions, concurrency).await?);
     }
     step("bytes on the wire")?;
-    let bytes_per_lookup = bytes(directory, &server.url, &questions).await?;
-    let memory = memory::now();
-    server.stop().await?;
-    Ok(Lookups { levels, bytes_per_lookup, memory })
+    let bytes_per_lookup = bytes(directory, server.address, &questions).await?;
+    Ok(Lookups { levels, bytes_per_lookup, server_memory: server.memory() })
 }
 
 /// People of the directory and strangers by turns, all different.
@@ -141,8 +137,9 @@ fn questions(directory: &Directory) -> anyhow::Result<Vec<Question>> {
     Ok(questions)
 }
 
-async fn connect(directory: &Directory, url: &str) -> anyhow::Result<Client> {
-    let mut options = ClientOptions::new(url, directory.keyring.identity().verifying_key());
+async fn connect(directory: &Directory, server: SocketAddr) -> anyhow::Result<Client> {
+    let url = format!("https://{server}");
+    let mut options = ClientOptions::new(&url, directory.keyring.identity().verifying_key());
     options.ca_pem = Some(directory.tls.ca.clone().into_bytes());
     Ok(Client::connect(options, Arc::new(MemoryState::default())).await?)
 }
@@ -201,11 +198,13 @@ async fn ask(client: &Client, question: &Question) -> anyhow::Result<()> {
 }
 
 /// Counts the bytes of lookups, one after the other.
-async fn bytes(directory: &Directory, url: &str, questions: &[Question]) -> anyhow::Result<Bytes> {
-    let server: SocketAddr =
-        url.strip_prefix("https://").ok_or_else(|| anyhow!("the server has no TLS"))?.parse()?;
+async fn bytes(
+    directory: &Directory,
+    server: SocketAddr,
+    questions: &[Question],
+) -> anyhow::Result<Bytes> {
     let proxy = Proxy::start(server).await?;
-    let client = connect(directory, &format!("https://{}", proxy.address)).await?;
+    let client = connect(directory, proxy.address).await?;
     let (settling, rest) = questions.split_at_checked(SETTLING).unwrap_or_default();
     for question in settling {
         ask(&client, question).await?;

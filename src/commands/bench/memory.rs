@@ -1,11 +1,11 @@
-//! What this process and a folder take: resident memory as the system counts
-//! it, where it tells, and allocated bytes on disk.
+//! What a process and a folder take: resident memory as the system counts it,
+//! where it tells, and allocated bytes on disk.
 
 use std::{fs, io, path::Path};
 
 use serde::Serialize;
 
-/// Resident memory of this process.
+/// Resident memory of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Memory {
     /// Now.
@@ -14,12 +14,18 @@ pub(super) struct Memory {
     pub(super) peak_bytes: u64,
 }
 
-/// What the process takes now; `None` where the system does not tell.
+/// What this process takes now; `None` where the system does not tell.
 pub(super) fn now() -> Option<Memory> {
-    parse(&fs::read_to_string("/proc/self/status").ok()?)
+    of(std::process::id())
 }
 
-/// Lets the peak be counted from now. Where the system does not allow it, the
+/// What a process of this user takes now; `None` where the system does not
+/// tell.
+pub(super) fn of(process: u32) -> Option<Memory> {
+    parse(&fs::read_to_string(format!("/proc/{process}/status")).ok()?)
+}
+
+/// Lets this process's peak be counted from now. Where the system does not allow it, the
 /// peak stays the process's.
 pub(super) fn reset_peak() {
     // proc(5), clear_refs: 5 resets the peak resident set size.

@@ -4,12 +4,14 @@
 //! error fails. Both sides of a ratio run in turns in one process.
 
 mod arithmetic;
+mod cpu;
 mod directory;
 mod echo;
 mod fetch;
 mod load;
 mod lookups;
 mod memory;
+mod process;
 mod proxy;
 mod report;
 mod rounds;

@@ -5,13 +5,7 @@ use std::{fmt::Write as _, thread};
 
 use serde::Serialize;
 
-use super::{
-    arithmetic::Arithmetic,
-    fetch::Fetch,
-    load::Load,
-    lookups::Lookups,
-    memory::{self, Memory},
-};
+use super::{arithmetic::Arithmetic, fetch::Fetch, load::Load, lookups::Lookups, memory::Memory};
 
 /// A line of the table.
 pub(super) struct Row {
@@ -42,8 +36,6 @@ pub(super) struct Report {
     pub(super) fetch: Option<Fetch>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lookups: Option<Lookups>,
-    /// Of this process, which holds the server and its clients, at the end.
-    memory: Option<Memory>,
 }
 
 /// What the machine is like.
@@ -121,7 +113,6 @@ impl Report {
     pub(super) fn close(&mut self, records: usize, seconds: f64) {
         self.records = records;
         self.seconds = seconds;
-        self.memory = memory::now();
         self.ratios = Ratios {
             oprf_batch_vs_voprf: self.arithmetic.as_ref().map(|part| part.batch_ratio),
             bulk_prf_vs_voprf: self.arithmetic.as_ref().map(|part| part.bulk_prf_ratio),
@@ -163,7 +154,6 @@ impl Report {
             self.load.as_ref().map(Load::rows),
             self.fetch.as_ref().map(Fetch::rows),
             self.lookups.as_ref().map(Lookups::rows),
-            Some(vec![Row::new("resident memory at the end", memory_text(self.memory))]),
         ];
         for rows in parts.into_iter().flatten() {
             text.push('\n');

@@ -3,6 +3,31 @@
 
 use std::time::{Duration, Instant};
 
+use super::cpu;
+
+/// How fast something was done.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) per_s: f64,
+    /// For each second of processor time, where the system tells it.
+    pub(super) per_cpu_s: Option<f64>,
+}
+
+impl Pace {
+    pub(super) fn of(units: usize, begun: Instant, cpu_before: Option<Duration>) -> Self {
+        let per_cpu_s = cpu::since(cpu_before).map(|used| rate(units, used));
+        Self { per_s: rate(units, begun.elapsed()), per_cpu_s }
+    }
+
+    pub(super) fn mean(self, other: Self) -> Self {
+        let cpu = self.per_cpu_s.zip(other.per_cpu_s);
+        Self {
+            per_s: f64::midpoint(self.per_s, other.per_s),
+            per_cpu_s: cpu.map(|(one, other)| f64::midpoint(one, other)),
+        }
+    }
+}
+
 /// Rates of both sides, round by round.
 #[derive(Default)]
 pub(super) struct Rounds {
@@ -16,7 +41,13 @@ impl Rounds {
         self.theirs.push(theirs);
     }
 
-    /// Runs both sides `rounds` times, each run doing `units` of work.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.ours.is_empty()
+    }
+
+    /// Runs both sides `rounds` times on this thread, each run doing `units` of
+    /// work. Rates are those of the thread's processor time, where the system
+    /// tells it: whoever shares the core then slows down neither.
     pub(super) fn alternate(
         rounds: usize,
         units: usize,
@@ -59,9 +90,12 @@ pub(super) fn rate(units: usize, time: Duration) -> f64 {
 }
 
 fn timed(units: usize, work: &mut impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let cpu_before = cpu::of_thread();
     let begun = Instant::now();
     work()?;
-    Ok(rate(units, begun.elapsed()))
+    let elapsed = begun.elapsed();
+    let used = cpu_before.zip(cpu::of_thread()).map(|(before, after)| after.saturating_sub(before));
+    Ok(rate(units, used.unwrap_or(elapsed)))
 }
 
 /// The middle value, or the mean of the middle two; no value for none.

@@ -1,0 +1,55 @@
+//! `blindbook bench`, on directories too small to tell anything but whether it
+//! works.
+
+use crate::estate::{assert_code, blindbook, text};
+
+fn bench(arguments: &[&str]) -> std::process::Output {
+    blindbook().arg("bench").args(arguments).output().unwrap()
+}
+
+fn json(output: &std::process::Output) -> serde_json::Value {
+    assert_code(output, 0);
+    let lines = text(&output.stdout);
+    assert_eq!(lines.lines().count(), 1, "one object on one line");
+    serde_json::from_str(&lines).unwrap()
+}
+
+#[test]
+fn a_load_is_measured_beside_its_arithmetic_and_its_folder_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let within = folder.path().to_str().unwrap();
+    let report = json(&bench(&["--records", "300", "--only", "load", "--json", "--dir", within]));
+    assert!(report["load_vs_arithmetic"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["records"], 300);
+    assert_eq!(report["load"]["prefix_bits"], 2);
+    assert!(report["load"]["disk_bytes_per_record"].as_f64().unwrap() > 192.0);
+    assert!(report.get("fetch_vs_echo").is_none(), "what was not measured is absent");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn lookups_are_measured_at_every_level_and_counted_on_the_wire() {
+    let report = json(&bench(&["--records", "300", "--only", "lookups", "--json"]));
+    let levels = report["lookups"]["levels"].as_array().unwrap();
+    for (level, concurrency) in levels.iter().zip([1, 16, 64]) {
+        assert_eq!(level["concurrency"], concurrency);
+        assert!(level["lookups_per_s"].as_f64().unwrap() > 0.0);
+        assert!(level["p50_us"].as_u64().unwrap() <= level["p99_us"].as_u64().unwrap());
+    }
+    assert_eq!(levels.len(), 3);
+    let received = report["lookups"]["bytes_per_lookup"]["received"].as_f64().unwrap();
+    #[cfg(target_os = "linux")]
+    assert!(report["lookups"]["server_memory"]["resident_bytes"].as_u64().unwrap() > 1 << 20);
+    // One bucket of 256 entries of 192 bytes, and a little beside it.
+    assert!((49_152.0..52_000.0).contains(&received), "{received}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_fails_and_too_few_records_are_bad_input() {
+    let output = bench(&["--records", "300", "--only", "load", "--dir", "/nowhere/at/all"]);
+    assert_code(&output, 1);
+    assert!(text(&output.stderr).contains("/nowhere/at/all"));
+    let output = bench(&["--records", "5"]);
+    assert_code(&output, 2);
+    assert!(text(&output.stderr).contains("--records"));
+}
