@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::{
     scene::{
         NOW_S, Scene, changed_slots, circle, claim, claim_in, control, keyring, outcome, provider,
-        signature, sii, user, which,
+        signature, signed, sii, user, which,
     },
     wrapped::{Fault, Faulty},
 };
 use crate::{
     bucket::{Audience, Mapping},
-    registry::{Ledger, LedgerError, Port},
+    registry::{Claim, Ledger, LedgerError, Port},
 };
 
 /// Operations on an identifier with three mappings, and how many are left.
@@ -36,7 +36,11 @@ async fn operate(ledger: &Ledger, operation: &str) -> Result<(), LedgerError> {
             let claim = claim_in(&alice, "sg.example", "new", circle(1));
             ledger.claim(NOW_S, claim).await.map(drop)
         }
-        "renew" => ledger.claim(NOW_S, claim(&alice, "wa.example", "b")).await.map(drop),
+        "renew" => {
+            let renewed =
+                Claim { audience: Audience::Business, ..claim(&alice, "wa.example", "b") };
+            ledger.claim(NOW_S, signed(renewed)).await.map(drop)
+        }
         "release own" => {
             let wa = provider("wa.example");
             ledger.release_own(NOW_S, wa, &alice, user("a")).await.map(drop)
