@@ -20,7 +20,7 @@ use blindbook::{
     registry::proof::{
         Challenge, Challenges, IdentityIssuer, IdentityIssuers, IssuerKeys, MemoryPending,
         PassportRules, Proof, ProofError, Proofs, TnAuthList, TokenIssuers, TokenKey, TrustAnchors,
-        VerificationAddress, VerifiedControl,
+        VerificationAddress, Proven,
     },
 };
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -112,7 +112,7 @@ fn provider() -> Provider {
 }
 
 /// Verifies under a fresh challenge; gives what two tries of one challenge say.
-fn verify(kind: Kind, token: &str, chain: &[Vec<u8>]) -> Result<VerifiedControl, ProofError> {
+fn verify(kind: Kind, token: &str, chain: &[Vec<u8>]) -> Result<Proven, ProofError> {
     let sii = Sii::parse(if kind == Kind::Identity { MAIL } else { NUMBER }, None);
     let (sii, provider, proofs) = (sii.expect("an identifier"), provider(), proofs());
     RUNTIME.block_on(async {

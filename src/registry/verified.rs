@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::proof::Proven;
 use crate::identifier::{Provider, Sii};
 
 /// What remains of a proof once it was used: a hash that names it, and until
@@ -31,9 +32,27 @@ pub struct VerifiedClaim {
     proven_s: u64,
 }
 
+impl From<Proven> for ProofRecord {
+    fn from(proven: Proven) -> Self {
+        Self { hash: *proven.proof_id(), expires_s: proven.expires_s() }
+    }
+}
+
+impl From<Proven> for VerifiedClaim {
+    fn from(proven: Proven) -> Self {
+        let (sii, provider) = (proven.sii().clone(), proven.provider().clone());
+        Self::new(sii, provider, proven.clone().into(), proven.proof_time_s())
+    }
+}
+
+impl From<Proven> for VerifiedControl {
+    fn from(proven: Proven) -> Self {
+        Self::new(proven.sii().clone(), proven.into())
+    }
+}
+
 impl VerifiedClaim {
     /// To be called where a proof was checked, and nowhere else.
-    #[cfg_attr(not(test), expect(dead_code, reason = "proofs are checked beside the ledger"))]
     pub(in crate::registry) const fn new(
         sii: Sii,
         provider: Provider,
@@ -75,7 +94,6 @@ pub struct VerifiedControl {
 
 impl VerifiedControl {
     /// To be called where a proof was checked, and nowhere else.
-    #[cfg_attr(not(test), expect(dead_code, reason = "proofs are checked beside the ledger"))]
     pub(in crate::registry) const fn new(sii: Sii, proof: ProofRecord) -> Self {
         Self { sii, proof }
     }

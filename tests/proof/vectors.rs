@@ -7,8 +7,8 @@ use blindbook::{
     bucket::DirectoryId,
     registry::proof::{
         Challenge, Challenges, CodeLimits, Codes, IdentityIssuer, IdentityIssuers, IssuerKeys,
-        PassportRules, Proof, ProofError, ProofKind, Proofs, TokenIssuers, TokenKey, TokenSigner,
-        TrustAnchors, VerificationAddress, VerifiedControl,
+        PassportRules, Proof, ProofError, ProofKind, Proofs, Proven, TokenIssuers, TokenKey,
+        TokenSigner, TrustAnchors, VerificationAddress,
     },
     secret::Secret,
 };
@@ -133,7 +133,7 @@ fn proofs() -> Proofs {
 }
 
 /// Gives the challenge that the vector was made for, then verifies its proof.
-async fn outcome(kind: ProofKind, case: &Case) -> Result<VerifiedControl, ProofError> {
+async fn outcome(kind: ProofKind, case: &Case) -> Result<Proven, ProofError> {
     let proofs = proofs();
     let (sii, provider) = (sii(&case.sii), provider(&case.provider));
     let token = case.token.clone();

@@ -1,6 +1,6 @@
 //! Proofs that a user controls an identifier, for one provider, now.
 //!
-//! [`Proofs::verify`] is the only door to a [`VerifiedControl`], which is all that
+//! [`Proofs::verify`] is the only door to a [`Proven`], which is all that
 //! the rest of the registry believes. The time is passed in, nothing is fetched,
 //! and whatever is not proved is refused with the fault's name.
 //!
@@ -75,7 +75,7 @@ impl ProofKind {
 /// A user controls `sii` and wants it said for `provider`. Only this room makes
 /// one. `Debug` prints nothing of the identifier.
 #[derive(Clone)]
-pub struct VerifiedControl {
+pub struct Proven {
     sii: Sii,
     provider: Provider,
     kind: ProofKind,
@@ -84,7 +84,7 @@ pub struct VerifiedControl {
     expires_s: u64,
 }
 
-impl VerifiedControl {
+impl Proven {
     /// What is controlled.
     #[must_use]
     pub const fn sii(&self) -> &Sii {
@@ -123,9 +123,9 @@ impl VerifiedControl {
     }
 }
 
-impl fmt::Debug for VerifiedControl {
+impl fmt::Debug for Proven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifiedControl")
+        f.debug_struct("Proven")
             .field("provider", &self.provider)
             .field("kind", &self.kind)
             .finish_non_exhaustive()

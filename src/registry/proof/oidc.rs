@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Deserialize;
 
 use super::{
-    CLOCK_SKEW_S, IssuerKeys, ProofError, ProofKind, VerifiedControl,
+    CLOCK_SKEW_S, IssuerKeys, ProofError, ProofKind, Proven,
     challenge::OpenChallenge,
     jose::{Compact, Forbidden, not_from_the_future},
     proof_id,
@@ -134,7 +134,7 @@ pub(super) fn verify(
     open: &OpenChallenge<'_>,
     issuers: &IdentityIssuers,
     now_s: u64,
-) -> Result<VerifiedControl, ProofError> {
+) -> Result<Proven, ProofError> {
     let domain = mail_domain(open.sii).ok_or(ProofError::Kind)?;
     let compact = Compact::split(token)?;
     compact.header::<Forbidden>()?.check(false)?;
@@ -174,7 +174,7 @@ pub(super) fn verify(
     if claims.iat.saturating_add(CLOCK_SKEW_S) < open.issued_s {
         return Err(ProofError::BeforeChallenge);
     }
-    Ok(VerifiedControl {
+    Ok(Proven {
         sii: open.sii.clone(),
         provider: open.provider.clone(),
         kind: ProofKind::Identity,

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq as _;
 
 use super::{
-    CLOCK_SKEW_S, ProofError, ProofKind, TrustAnchors, VerifiedControl, certificate,
+    CLOCK_SKEW_S, ProofError, ProofKind, Proven, TrustAnchors, certificate,
     challenge::OpenChallenge,
     jose::{Compact, Forbidden, not_from_the_future},
     proof_id,
@@ -133,7 +133,7 @@ pub(super) fn verify(
     open: &OpenChallenge<'_>,
     rules: &PassportRules,
     now_s: u64,
-) -> Result<VerifiedControl, ProofError> {
+) -> Result<Proven, ProofError> {
     let number = digits(open.sii).ok_or(ProofError::Kind)?;
     let compact = Compact::split(token)?;
     compact.header::<Forbidden>()?.check(true)?;
@@ -175,7 +175,7 @@ pub(super) fn verify(
     if claims.iat.saturating_add(CLOCK_SKEW_S) < open.issued_s {
         return Err(ProofError::BeforeChallenge);
     }
-    Ok(VerifiedControl {
+    Ok(Proven {
         sii: open.sii.clone(),
         provider: open.provider.clone(),
         kind: ProofKind::Passport,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    CodeConfirmed, ProofError, ProofKind, TokenKey, VerifiedControl,
+    CodeConfirmed, ProofError, ProofKind, Proven, TokenKey,
     jose::{Compact, Forbidden, not_from_the_future},
     jwk::Es256,
     proof_id,
@@ -165,7 +165,7 @@ pub(super) fn verify(
     provider: &Provider,
     issuers: &TokenIssuers,
     now_s: u64,
-) -> Result<VerifiedControl, ProofError> {
+) -> Result<Proven, ProofError> {
     let compact = Compact::split(token)?;
     compact.header::<Forbidden>()?.check(false)?;
     let header: Header = compact.header()?;
@@ -200,7 +200,7 @@ pub(super) fn verify(
         .ok()
         .and_then(|jti| jti.try_into().ok())
         .ok_or(ProofError::Claims)?;
-    Ok(VerifiedControl {
+    Ok(Proven {
         sii: sii.clone(),
         provider: provider.clone(),
         kind: ProofKind::Token,

@@ -1,8 +1,8 @@
-//! The one door: a proof as it arrived goes in, a [`VerifiedControl`] comes out.
+//! The one door: a proof as it arrived goes in, a [`Proven`] comes out.
 
 use super::{
-    Challenge, Challenges, IdentityIssuers, PassportRules, ProofError, TokenIssuers,
-    VerifiedControl, oidc, passport, token,
+    Challenge, Challenges, IdentityIssuers, PassportRules, ProofError, Proven, TokenIssuers, oidc,
+    passport, token,
 };
 use crate::identifier::{Provider, Sii};
 
@@ -60,7 +60,7 @@ impl Proofs {
     /// Verifies that `proof` shows control of `sii` for `provider`, the caller's
     /// own. A challenge is used up by the proof that answers it, not by a wrong
     /// one. Whoever commits what was proved records
-    /// [`VerifiedControl::proof_id`] in the same commit.
+    /// [`Proven::proof_id`] in the same commit.
     ///
     /// # Errors
     /// What is wrong; nothing was changed.
@@ -70,7 +70,7 @@ impl Proofs {
         sii: &Sii,
         provider: &Provider,
         now_s: u64,
-    ) -> Result<VerifiedControl, ProofError> {
+    ) -> Result<Proven, ProofError> {
         match proof {
             Proof::Token(token) => token::verify(token, sii, provider, &self.tokens, now_s),
             Proof::Passport { challenge, token, chain } => {
