@@ -19,8 +19,8 @@ use blindbook::{
     identifier::{Provider, Sii},
     registry::proof::{
         Challenge, Challenges, IdentityIssuer, IdentityIssuers, IssuerKeys, MemoryPending,
-        PassportRules, Proof, ProofError, Proofs, TnAuthList, TokenIssuers, TokenKey, TrustAnchors,
-        VerificationAddress, Proven,
+        PassportRules, Proof, ProofError, Proofs, Proven, TnAuthList, TokenIssuers, TokenKey,
+        TrustAnchors, VerificationAddress,
     },
 };
 use libfuzzer_sys::{Corpus, fuzz_target};
