@@ -216,7 +216,7 @@ def bad_chain():
     yield case("a certificate cut", made(), "Certificate", chain=[SIGNER.der[:-1], DELEGATE, AUTHORITY])
     yield case("a certificate too large", made(), "TooLarge", chain=[SIGNER.der + bytes(9000)])
     yield case("a gap", made(), "CertificateOrder", chain=[SIGNER, AUTHORITY])
-    yield case("in another order", made(), "CertificateOrder", chain=[SIGNER, AUTHORITY, DELEGATE])
+    yield case("in another order", made(), "CertificatePathLength", chain=[SIGNER, AUTHORITY, DELEGATE])
     yield case("not up to a root", made(), "UnknownRoot", chain=[SIGNER, DELEGATE])
     strange = Party("strange authority", STRANGE_ROOT, ca=True, lists=ALL)
     yield under("unknown root", "UnknownRoot", strange, ())

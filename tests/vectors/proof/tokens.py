@@ -140,7 +140,7 @@ def how():
 
 def form():
     plain = token(OURS, header(), claims())
-    yield case("header altered", altered(plain, 0), "Header")
+    yield case("header altered", altered(plain, 0), "UnknownSigner")
     yield case("claims altered", altered(plain, 1), "Signature")
     yield case("signature altered", altered(plain, 2), "Signature")
     text, signature = plain.rsplit(".", 1)
