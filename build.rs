@@ -4,7 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 1] = ["proto/blindbook/v1/discovery.proto"];
+const PROTOS: [&str; 3] = [
+    "proto/blindbook/v1/discovery.proto",
+    "proto/blindbook/v1/registry.proto",
+    "proto/blindbook/v1/sidecar.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

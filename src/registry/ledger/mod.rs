@@ -59,7 +59,11 @@ struct Inner {
     totals: Running,
     /// Whether changes are taken; locked for writing once none is under way.
     open: RwLock<bool>,
+    observer: Box<Observer>,
 }
+
+/// Hears of every bucket that was committed, before the change is acknowledged.
+type Observer = dyn Fn(BucketNumber) + Send + Sync;
 
 /// A stretch of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +83,7 @@ impl std::fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Opens the registry of a directory.
+    /// Opens the registry of a directory that nobody else reads meanwhile.
     ///
     /// # Errors
     /// [`LedgerError::NoDirectory`] if there is none, or the store failed.
@@ -87,10 +91,25 @@ impl Ledger {
         generations: Arc<dyn Generations>,
         keyring: Arc<Keyring>,
     ) -> Result<Self, LedgerError> {
+        Self::open_observed(generations, keyring, |_| {}).await
+    }
+
+    /// Opens the registry of a directory that is read while it changes:
+    /// `committed` hears of every bucket that was committed, after it is durable
+    /// and before the change is acknowledged. It must return at once.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoDirectory`] if there is none, or the store failed.
+    pub async fn open_observed(
+        generations: Arc<dyn Generations>,
+        keyring: Arc<Keyring>,
+        committed: impl Fn(BucketNumber) + Send + Sync + 'static,
+    ) -> Result<Self, LedgerError> {
         let store = generations.current().await?.ok_or(LedgerError::NoDirectory)?;
         let totals = Running::open(&*generations).await?;
         let (turns, open) = (Turns::default(), RwLock::new(true));
-        Ok(Self(Arc::new(Inner { generations, store, keyring, turns, totals, open })))
+        let observer = Box::new(committed);
+        Ok(Self(Arc::new(Inner { generations, store, keyring, turns, totals, open, observer })))
     }
 
     /// Maps an identifier to a user of the provider that its proof was made
@@ -432,6 +451,7 @@ impl Inner {
                 self.store.commit(commit.bucket, commit.expected_version, commit.rows).await?;
             match committed {
                 Committed::Done { .. } => {
+                    (self.observer)(number);
                     if !rebuilds {
                         self.totals.add(commit.delta);
                     }
