@@ -223,6 +223,20 @@ impl Keyring {
         name
     }
 
+    /// The name under which something open lies, from the hash that names it in
+    /// memory: without the keys it says nothing. No identifier begins with a zero
+    /// byte, so that it is never a row's.
+    #[must_use]
+    pub fn pending_key(&self, name: &[u8; 32]) -> [u8; 16] {
+        let mut key = [0; 16];
+        blake3::Hasher::new_keyed(self.row_name.expose())
+            .update(b"\0pending")
+            .update(name)
+            .finalize_xof()
+            .fill(&mut key);
+        key
+    }
+
     /// Seals a registry row, bound to its name and directory:
     /// nonce 12 || ciphertext || GCM tag 16, under a key of the row's own.
     ///

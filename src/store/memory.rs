@@ -103,6 +103,12 @@ impl Generations for MemoryGenerations {
         Ok(())
     }
 
+    async fn meta_remove(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        keys.iter().try_for_each(|key| check::meta_key(key))?;
+        lock(&self.inner).meta.retain(|key, _| !keys.contains(key));
+        Ok(())
+    }
+
     async fn meta_list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         Ok(lock(&self.inner)
             .meta

@@ -205,6 +205,10 @@ pub trait Generations: Send + Sync + 'static {
     /// most [`MAX_META_KEY_BYTES`], durably.
     async fn meta_put(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError>;
 
+    /// Removes metadata values, all or none of them, durably; absent ones change
+    /// nothing.
+    async fn meta_remove(&self, keys: Vec<String>) -> Result<(), StoreError>;
+
     /// All metadata whose key begins with `prefix`, ascending by key.
     async fn meta_list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 }

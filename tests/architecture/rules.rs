@@ -232,6 +232,13 @@ const FENCES: &[Fence] = &[
         why: "what a token or certificate says is believed only behind the checks of one door",
     },
     Fence {
+        rule: "one door outwards",
+        paths: &["ureq"],
+        ground: Ground::Only(&["registry/proof/webhook"]),
+        tests: true,
+        why: "what calls other hosts must be told which, and sends them one message each",
+    },
+    Fence {
         rule: "anyhow in commands",
         paths: &["anyhow"],
         ground: Ground::Only(&["commands", "main"]),

@@ -404,6 +404,16 @@ async fn metadata_is_kept_sorted_and_bounded(generations: &dyn Generations) {
         assert_eq!(generations.meta_get(&key).await.unwrap().as_ref(), Some(&value));
         assert_eq!(generations.meta_list("k").await.unwrap(), [(key.clone(), value)]);
     }
+    // The long one, one of two parts, and one that is not there.
+    generations.meta_put(&key, vec![7; 5000]).await.unwrap();
+    let gone = ["b/2", &key, "absent"].map(str::to_owned).to_vec();
+    generations.meta_remove(gone).await.unwrap();
+    assert_eq!(generations.meta_get(&key).await.unwrap(), None);
+    let left = generations.meta_list("").await.unwrap();
+    assert_eq!(left.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["a", "b", "b/10", "c"]);
+    generations.meta_put(&key, vec![7; 4096]).await.unwrap();
+    assert_eq!(generations.meta_get(&key).await.unwrap(), Some(vec![7; 4096]));
+    assert!(misused(generations.meta_remove(vec![format!("{key}k")]).await));
     assert!(misused(generations.meta_put(&key, vec![0; MAX_META_BYTES + 1]).await));
     assert!(misused(generations.meta_put(&format!("{key}k"), vec![]).await));
     assert!(misused(generations.meta_get(&format!("{key}k")).await));

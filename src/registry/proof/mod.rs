@@ -25,9 +25,11 @@ mod oidc;
 mod passport;
 mod pending;
 mod sender;
+mod stored;
 mod tn_auth_list;
 mod token;
 mod verify;
+mod webhook;
 
 use std::fmt;
 
@@ -43,9 +45,11 @@ pub use self::{
     passport::{MAX_PASSPORT_AGE_S, PassportRules, VerificationAddress},
     pending::{MemoryPending, Pending, PendingError, PendingKey},
     sender::{CodeMessage, CodeSender, SendError, SpoolSender},
+    stored::StoredPending,
     tn_auth_list::{NumberRange, TnAuthList},
     token::{TOKEN_LIFETIME_S, TokenIssuers, TokenSigner},
     verify::{Proof, Proofs},
+    webhook::WebhookSender,
 };
 
 /// How far the clocks of signers and ours may lie apart.

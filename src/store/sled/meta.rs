@@ -87,6 +87,15 @@ impl Meta {
         self.write(batch)
     }
 
+    pub(super) fn remove(&self, keys: &[String]) -> Result<(), StoreError> {
+        let mut batch = ::sled::Batch::default();
+        for key in keys {
+            batch.remove(tagged(VALUE, key));
+            batch.remove(tagged(REST, key));
+        }
+        self.write(batch)
+    }
+
     pub(super) fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.read(|database| {
             database

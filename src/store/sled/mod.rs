@@ -279,6 +279,11 @@ impl Generations for SledGenerations {
         self.with(move |inner| inner.meta.put(&key, &value)).await
     }
 
+    async fn meta_remove(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        keys.iter().try_for_each(|key| check::meta_key(key))?;
+        self.with(move |inner| inner.meta.remove(&keys)).await
+    }
+
     async fn meta_list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         let prefix = prefix.to_owned();
         self.with(move |inner| inner.meta.list(&prefix)).await
