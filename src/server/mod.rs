@@ -15,6 +15,7 @@ mod accept;
 mod cache;
 mod connection;
 mod evaluate;
+mod feed;
 mod frames;
 mod gate;
 mod health;
