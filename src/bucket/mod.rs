@@ -4,12 +4,14 @@
 //! Pure: no clock, no files, no runtime; randomness is passed in. The exact
 //! bytes are those of `docs/protocol.md`, "Exact bytes".
 
+pub mod circle;
 mod entry;
 mod mapping;
 mod placement;
 mod signed;
 mod slots;
 
+pub use circle::Circle;
 pub use entry::{Entry, EntryError, EntryKeys, Opened};
 pub use mapping::{Audience, Mapping, MappingError, SignedMapping};
 pub use placement::{BucketNumber, DirectoryId, Placement, PlacementError, PrefixBits};

@@ -6,7 +6,6 @@
 //! while it serves, one identifier at a time.
 
 mod build;
-mod circle;
 mod counts;
 mod error;
 mod input;
@@ -29,6 +28,9 @@ mod survey;
 mod verified;
 mod versions;
 mod work;
+
+/// Both find the same entries by it: the client that holds it, and the registry.
+use crate::bucket::circle;
 
 pub use circle::Circle;
 pub use counts::{Counts, counts};

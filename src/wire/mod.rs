@@ -7,12 +7,16 @@
 
 mod evaluate;
 mod fetch;
+mod invalidations;
 mod parameters;
 mod providers;
 mod signed;
 
 pub use evaluate::{ELEMENT_BATCHES, ELEMENT_BYTES, Evaluate, Evaluation, PROOF_BYTES};
 pub use fetch::{BUCKET_BATCHES, Fetch, MAX_BUCKETS_PER_FETCH, bucket_from_proto, bucket_to_proto};
+pub use invalidations::{
+    Checkpoint, Invalidation, Invalidations, MAX_INVALIDATIONS, MAX_INVALIDATIONS_BYTES, Watch,
+};
 pub use parameters::{EpochKey, Parameters};
 pub use providers::{KeySuccession, Provider, ProviderList};
 pub use signed::SignedBody;

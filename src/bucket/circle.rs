@@ -27,7 +27,8 @@ impl Circle {
 
 /// The OPRF input of an identifier: `SII`, or `SII || 0x00 || circle secret`.
 /// No identifier holds a zero byte, so that the two never meet.
-pub(super) fn oprf_input(sii: &Sii, circle: Option<&Circle>) -> Zeroizing<Vec<u8>> {
+#[must_use]
+pub fn oprf_input(sii: &Sii, circle: Option<&Circle>) -> Zeroizing<Vec<u8>> {
     let secret_bytes = circle.map_or(0, |_| 1 + 32);
     // Room for all of it, so that no copy is left behind by growing.
     let mut input = Zeroizing::new(Vec::with_capacity(sii.as_bytes().len() + secret_bytes));
