@@ -10,6 +10,42 @@ const PROTOS: [&str; 3] = [
     "proto/blindbook/v1/sidecar.proto",
 ];
 
+/// Messages that hold identifiers, users, tokens, codes or bucket numbers: they
+/// get a `Debug` of their own, in `wire`, that prints nothing.
+const SILENT: [&str; 31] = [
+    "AudienceChange",
+    "ClaimManyRequest",
+    "ClaimRequest",
+    "ControlList",
+    "ControlRelease",
+    "DefaultChange",
+    "FinishVerificationRequest",
+    "FinishVerificationResponse",
+    "IdentityProof",
+    "Invalidation",
+    "ListRequest",
+    "ListResponse",
+    "ListedMapping",
+    "MappingName",
+    "OwnList",
+    "OwnRelease",
+    "PassportProof",
+    "PortRequest",
+    "Proof",
+    "ReleaseRequest",
+    "ResolveManyRequest",
+    "ResolveManyResponse",
+    "ResolveManyResult",
+    "ResolveRequest",
+    "ResolveResponse",
+    "ResolvedMapping",
+    "SetPreferencesRequest",
+    "StartChallengeRequest",
+    "StartChallengeResponse",
+    "StartVerificationRequest",
+    "WatchInvalidationsResponse",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     if env::var_os("CARGO_FEATURE_WIRE").is_none() {
@@ -24,6 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Without it the server alone would need a client's transport.
         .build_transport(false)
         .bytes(".")
+        .skip_debug(SILENT.map(|message| format!(".blindbook.v1.{message}")))
         .compile_fds(descriptors)?;
     Ok(())
 }

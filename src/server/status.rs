@@ -117,6 +117,7 @@ fn wire(error: WireError) -> Refusal {
         WireError::Length { .. } => "FIELD_LENGTH",
         WireError::Batch { .. } => "BATCH_SIZE",
         WireError::Rule { .. } => "FIELD_RULE",
+        WireError::Identifier { .. } => "IDENTIFIER",
         WireError::Encoding(_) => "MALFORMED_MESSAGE",
         WireError::Signature(_) => "SIGNATURE",
     };

@@ -10,7 +10,9 @@ mod fetch;
 mod invalidations;
 mod parameters;
 mod providers;
+pub mod registry;
 mod signed;
+mod silent;
 
 pub use evaluate::{ELEMENT_BATCHES, ELEMENT_BYTES, Evaluate, Evaluation, PROOF_BYTES};
 pub use fetch::{BUCKET_BATCHES, Fetch, MAX_BUCKETS_PER_FETCH, bucket_from_proto, bucket_to_proto};
@@ -20,6 +22,8 @@ pub use invalidations::{
 pub use parameters::{EpochKey, Parameters};
 pub use providers::{KeySuccession, Provider, ProviderList};
 pub use signed::SignedBody;
+
+use crate::identifier::IdentifierError;
 
 /// The generated messages, client and server.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications)]
@@ -65,6 +69,15 @@ pub enum WireError {
         /// What it must be.
         rule: &'static str,
     },
+    /// A field names nobody, or names somebody in another form than the
+    /// canonical one.
+    #[error("{field}: {error}")]
+    Identifier {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        error: IdentifierError,
+    },
     /// The bytes are no protobuf message of this kind.
     #[error("{0} is not an encoded message of its kind")]
     Encoding(&'static str),
@@ -82,6 +95,7 @@ impl WireError {
             | Self::Length { field, .. }
             | Self::Batch { field, .. }
             | Self::Rule { field, .. }
+            | Self::Identifier { field, .. }
             | Self::Encoding(field)
             | Self::Signature(field) => field,
         }
