@@ -9,7 +9,6 @@ mod claim;
 mod list;
 mod proof;
 mod verification;
-mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +24,6 @@ pub use self::{
         ChallengeStarted, FinishVerification, StartChallenge, StartVerification,
         VerificationFinished, VerificationStarted,
     },
-    watch::{Checkpoint, Invalidated, Invalidations, Watch},
 };
 use super::{WireError, array, proto};
 use crate::{

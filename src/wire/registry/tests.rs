@@ -85,9 +85,6 @@ fn every_request_reads_back() {
     returns::<_, proto::PortRequest>(Port { sii: alice(), from, claim: None });
     let page_token = Bytes::from_static(&[1, 2, 3]);
     returns::<_, proto::ListRequest>(List::Own { page_token, page_size: 1000 });
-    let bits = crate::bucket::PrefixBits::new(17).unwrap();
-    let from = Some(Checkpoint { prefix_bits: bits, sequences: vec![1, 2] });
-    returns::<_, proto::WatchInvalidationsRequest>(Watch { from });
 }
 
 #[test]
@@ -118,19 +115,6 @@ fn every_response_reads_back() {
     };
     let next_page_token = Bytes::from_static(&[4]);
     returns::<_, proto::ListResponse>(Listed { mappings: vec![listed], next_page_token });
-}
-
-#[test]
-fn invalidations_read_back_within_the_directory() {
-    let bits = crate::bucket::PrefixBits::new(4).unwrap();
-    let number = crate::bucket::BucketNumber::new(15, bits).unwrap();
-    let checkpoint = Some(Checkpoint { prefix_bits: bits, sequences: vec![7] });
-    let changed = vec![Invalidated { number, version: 3 }];
-    let told = Invalidations { everything: false, changed, checkpoint };
-    let response: proto::WatchInvalidationsResponse = told.clone().into();
-    assert_eq!(Invalidations::check(response.clone(), bits), Ok(told));
-    let fewer = crate::bucket::PrefixBits::new(3).unwrap();
-    assert_eq!(Invalidations::check(response, fewer).unwrap_err().field(), "changed.number");
 }
 
 /// The field at fault.
@@ -195,8 +179,4 @@ fn requests_that_do_not_say_what_they_want_are_refused() {
         circle_id: vec![0; 15].into(),
     };
     assert_eq!(fault::<MappingName, _>(name), "mapping.circle_id");
-    for (prefix_bits, sequences) in [(33, 1), (17, 1), (16, 2), (0, 0)] {
-        let checkpoint = proto::Checkpoint { prefix_bits, sequences: vec![0; sequences] };
-        assert!(fault::<Checkpoint, _>(checkpoint).starts_with("checkpoint."));
-    }
 }
