@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
     Request, Response, Status,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use super::{ClientError, ClientOptions, error::is_transport};
@@ -42,32 +42,8 @@ impl Pool {
     /// Prepares the channels. Each connects when it is first used, and again
     /// after it broke.
     pub(super) fn open(options: &ClientOptions) -> Result<Self, ClientError> {
-        let uri: Uri = options.server.parse().map_err(|_| ClientError::Address)?;
-        if uri.host().is_none_or(str::is_empty) {
-            return Err(ClientError::Address);
-        }
-        let tls = match (uri.scheme_str(), &options.ca_pem) {
-            (Some("https"), None) => Some(ClientTlsConfig::new().with_webpki_roots()),
-            (Some("https"), Some(pem)) => Some(tls_with(pem)?),
-            (Some("http"), None) => None,
-            (Some("http"), Some(_)) => {
-                let rule = "is of no use for an http:// address: use https://, or leave it out";
-                return Err(ClientError::Option { option: "ca_pem", rule });
-            }
-            _ => return Err(ClientError::Address),
-        };
-        let mut endpoint = Endpoint::from(uri)
-            .user_agent(concat!("blindbook/", env!("CARGO_PKG_VERSION")))
-            .map_err(|_| ClientError::Address)?
-            .connect_timeout(options.deadline)
-            .tcp_keepalive(Some(Duration::from_secs(60)))
-            .tcp_nodelay(true)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .http2_max_header_list_size(MAX_HEADER_BYTES);
-        if let Some(tls) = tls {
-            endpoint = endpoint.tls_config(tls).map_err(|_| ClientError::CertificateAuthority)?;
-        }
+        let endpoint =
+            endpoint(&options.server, options.ca_pem.as_deref(), None, options.deadline)?;
         let channels = (0..options.connections).map(|_| endpoint.connect_lazy()).collect();
         Ok(Self { channels, next: AtomicUsize::new(0), deadline: options.deadline })
     }
@@ -124,6 +100,50 @@ impl Pool {
             .map(Response::into_inner)
             .map_err(|status| ClientError::from_status(&status, self.deadline))
     }
+}
+
+/// How to connect to a server, as `identity` if there is one.
+pub(super) fn endpoint(
+    server: &str,
+    ca_pem: Option<&[u8]>,
+    identity: Option<Identity>,
+    connect_timeout: Duration,
+) -> Result<Endpoint, ClientError> {
+    let uri: Uri = server.parse().map_err(|_| ClientError::Address)?;
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(ClientError::Address);
+    }
+    let tls = match (uri.scheme_str(), ca_pem) {
+        (Some("https"), None) => Some(ClientTlsConfig::new().with_webpki_roots()),
+        (Some("https"), Some(pem)) => Some(tls_with(pem)?),
+        (Some("http"), ca_pem) => {
+            let rule = "is of no use for an http:// address: use https://, or leave it out";
+            if ca_pem.is_some() {
+                return Err(ClientError::Option { option: "ca_pem", rule });
+            }
+            if identity.is_some() {
+                return Err(ClientError::Option { option: "certificate", rule });
+            }
+            None
+        }
+        _ => return Err(ClientError::Address),
+    };
+    let mut endpoint = Endpoint::from(uri)
+        .user_agent(concat!("blindbook/", env!("CARGO_PKG_VERSION")))
+        .map_err(|_| ClientError::Address)?
+        .connect_timeout(connect_timeout)
+        .tcp_keepalive(Some(Duration::from_secs(60)))
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES);
+    if let Some(mut tls) = tls {
+        if let Some(identity) = identity {
+            tls = tls.identity(identity);
+        }
+        endpoint = endpoint.tls_config(tls).map_err(|_| ClientError::CertificateAuthority)?;
+    }
+    Ok(endpoint)
 }
 
 /// A short pause before a call is repeated, not the same for all clients of a

@@ -68,6 +68,7 @@ mod lookup;
 mod options;
 mod pins;
 mod question;
+pub mod registry;
 mod state;
 mod versions;
 

@@ -7,6 +7,7 @@ mod keygen;
 mod load;
 mod lookup;
 mod progress;
+mod registry;
 mod sample;
 mod serve;
 mod verify;
@@ -40,6 +41,8 @@ enum Command {
     Serve(serve::Serve),
     /// Look up identifiers
     Lookup(lookup::Lookup),
+    /// Say who may be found, as a partner of a directory
+    Registry(registry::RegistryCommand),
     /// Check that every bucket holds what the registry says
     Verify(verify::Verify),
     /// Measure this machine
@@ -76,6 +79,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Load(load) => load.run(arguments.log.as_deref()),
         Command::Serve(serve) => serve.run(arguments.log.as_deref()),
         Command::Lookup(lookup) => lookup.run(arguments.log.as_deref()),
+        Command::Registry(registry) => registry.run(arguments.log.as_deref()),
         Command::Verify(verify) => verify.run(arguments.log.as_deref()),
         Command::Bench(bench) => bench.run(arguments.log.as_deref()),
     };

@@ -170,10 +170,12 @@ impl Inner {
                 if read.changes.is_empty() {
                     break;
                 }
-                changed.extend(read.changes.iter().map(|change| Invalidation {
-                    number: change.number,
-                    version: change.version,
-                }));
+                changed.extend(
+                    read.changes.iter().map(|change| Invalidation {
+                        number: change.number,
+                        version: change.version,
+                    }),
+                );
             }
         }
         let mut shared = lock(&self.positions);
@@ -277,10 +279,10 @@ impl Inner {
                     break;
                 }
                 at = read.checkpoint;
-                let changed = read.changes.iter().map(|change| Invalidation {
-                    number: change.number,
-                    version: change.version,
-                });
+                let changed = read
+                    .changes
+                    .iter()
+                    .map(|change| Invalidation { number: change.number, version: change.version });
                 self.send(false, changed.collect(), None, teller).await?;
             }
         }
@@ -310,8 +312,7 @@ impl Inner {
         checkpoint: Option<&Vec<u64>>,
         teller: &mpsc::Sender<Result<Invalidations, FeedError>>,
     ) -> Result<(), Gone> {
-        let checkpoint =
-            checkpoint.map(|at| Checkpoint::new(self.bits(), at.clone())).transpose();
+        let checkpoint = checkpoint.map(|at| Checkpoint::new(self.bits(), at.clone())).transpose();
         let checkpoint = self.or_end(checkpoint, teller).await?;
         let told = Invalidations { everything, changed, checkpoint };
         teller.send(Ok(told)).await.map_err(|_| Gone)
@@ -454,8 +455,9 @@ mod tests {
             assert!(place.sequences().iter().all(|sequence| sequence % CHECKPOINT_STEP == 0));
             let before = |change: &&Invalidation| {
                 let partition = change.number.partition(bits(BITS)) as usize;
-                let of_partition =
-                    made.iter().filter(|made| made.number.partition(bits(BITS)) as usize == partition);
+                let of_partition = made
+                    .iter()
+                    .filter(|made| made.number.partition(bits(BITS)) as usize == partition);
                 let nth = of_partition.take_while(|made| made != change).count() as u64;
                 nth >= place.sequences()[partition]
             };

@@ -410,7 +410,10 @@ async fn metadata_is_kept_sorted_and_bounded(generations: &dyn Generations) {
     generations.meta_remove(gone).await.unwrap();
     assert_eq!(generations.meta_get(&key).await.unwrap(), None);
     let left = generations.meta_list("").await.unwrap();
-    assert_eq!(left.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["a", "b", "b/10", "c"]);
+    assert_eq!(
+        left.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(),
+        ["a", "b", "b/10", "c"]
+    );
     generations.meta_put(&key, vec![7; 4096]).await.unwrap();
     assert_eq!(generations.meta_get(&key).await.unwrap(), Some(vec![7; 4096]));
     assert!(misused(generations.meta_remove(vec![format!("{key}k")]).await));

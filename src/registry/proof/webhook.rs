@@ -59,7 +59,9 @@ impl WebhookSender {
         check(url)?;
         let printable = |token: &&str| token.bytes().all(|byte| byte.is_ascii_graphic());
         if token.is_some_and(|token| token.is_empty() || !printable(&token)) {
-            return Err(ProofError::Setting("a webhook's token is printable ASCII, without spaces"));
+            return Err(ProofError::Setting(
+                "a webhook's token is printable ASCII, without spaces",
+            ));
         }
         let mut tls = TlsConfig::builder();
         if let Some(pem) = roots_pem {
