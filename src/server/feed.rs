@@ -450,7 +450,7 @@ mod tests {
         // Checkpoints are few and public.
         let mut places = first.checkpoints.clone();
         places.dedup();
-        assert!(places.len() > 3 && places.len() < 10, "{}", places.len());
+        assert!((3..10).contains(&places.len()), "{}", places.len());
         for place in places {
             assert!(place.sequences().iter().all(|sequence| sequence % CHECKPOINT_STEP == 0));
             let before = |change: &&Invalidation| {
