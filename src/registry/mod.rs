@@ -30,7 +30,7 @@ mod verified;
 mod versions;
 mod work;
 
-pub use circle::Circle;
+pub use circle::{Circle, CircleId};
 pub use counts::{Counts, counts};
 pub use error::{HeaderError, LoadError, RowFault};
 pub use input::Input;
