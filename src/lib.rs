@@ -69,6 +69,8 @@ pub mod keyring;
 pub mod store;
 
 #[cfg(feature = "server")]
+pub mod access;
+#[cfg(feature = "server")]
 pub mod registry;
 
 #[cfg(feature = "client")]

@@ -2,6 +2,8 @@
 //! hold it. It lies in the identifier's bucket, under an OPRF output of its
 //! own, so that nobody else can tell that it exists.
 
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 use crate::{identifier::Sii, secret::Secret};
@@ -22,6 +24,43 @@ impl Circle {
     #[must_use]
     pub const fn secret(&self) -> &Secret<32> {
         &self.0
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> CircleId {
+        let mut id = [0; 16];
+        blake3::Hasher::new_derive_key("blindbook v1 circle id")
+            .update(self.0.expose())
+            .finalize_xof()
+            .fill(&mut id);
+        CircleId(id)
+    }
+}
+
+/// Names a circle to those who may see its mappings without being in it: the
+/// first 16 bytes of `derive_key("blindbook v1 circle id", secret)`. It finds
+/// nobody.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CircleId([u8; 16]);
+
+impl CircleId {
+    /// Reads the 16 bytes of a message.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
+
+impl fmt::Debug for CircleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CircleId(..)")
     }
 }
 
@@ -52,5 +91,15 @@ mod tests {
         let expected = [b"tel:+14155550100".as_slice(), &[0], &[7; 32]].concat();
         assert_eq!(*oprf_input(&sii, Some(&circle)), expected);
         assert_eq!(format!("{circle:?}"), "Circle(Secret(..))");
+        assert_eq!(format!("{:?}", circle.id()), "CircleId(..)");
+    }
+
+    #[test]
+    fn the_name_of_a_circle_is_its_own_and_not_its_secret() {
+        let id = |secret| Circle::new(Secret::new([secret; 32])).id();
+        let derived = blake3::derive_key("blindbook v1 circle id", &[7; 32]);
+        assert_eq!(id(7).to_bytes(), derived[..16]);
+        assert_ne!(id(7), id(8));
+        assert_eq!(CircleId::from_bytes(id(7).to_bytes()), id(7));
     }
 }

@@ -11,7 +11,7 @@ mod placement;
 mod signed;
 mod slots;
 
-pub use circle::Circle;
+pub use circle::{Circle, CircleId};
 pub use entry::{Entry, EntryError, EntryKeys, Opened};
 pub use mapping::{Audience, Mapping, MappingError, SignedMapping};
 pub use placement::{BucketNumber, DirectoryId, Placement, PlacementError, PrefixBits};

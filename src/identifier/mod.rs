@@ -147,6 +147,16 @@ impl Sii {
         self.canonical.as_bytes()
     }
 
+    /// Whether a phone number belongs to one of these regions; an address belongs
+    /// everywhere.
+    #[must_use]
+    pub fn is_in(&self, regions: &[Region]) -> bool {
+        match self.as_str().strip_prefix(SiiKind::Tel.scheme()) {
+            Some(number) => phone::is_in(number, regions),
+            None => true,
+        }
+    }
+
     /// What it names.
     #[must_use]
     pub const fn kind(&self) -> SiiKind {
@@ -236,6 +246,28 @@ mod tests {
             assert_eq!(Sii::from_canonical(other), Err(IdentifierError::NotCanonical), "{other}");
         }
         assert_eq!(Sii::from_canonical("tel:4155552671"), Err(IdentifierError::RegionMissing));
+    }
+
+    #[test]
+    fn a_number_belongs_to_its_region_and_an_address_everywhere() {
+        let regions = |codes: &[&str]| -> Vec<Region> {
+            codes.iter().map(|code| code.parse().unwrap()).collect()
+        };
+        for (number, inside, outside) in [
+            ("+442079460018", "GB", "GG"),
+            ("+16135550100", "CA", "US"),
+            ("+14155550100", "US", "CA"),
+            ("+4915112345678", "DE", "AT"),
+        ] {
+            let sii = parse(number).unwrap();
+            assert!(sii.is_in(&regions(&[outside, inside])), "{number}");
+            assert!(!sii.is_in(&regions(&[outside])), "{number}");
+        }
+        assert!(parse("a@b.example").unwrap().is_in(&[]));
+        assert!(!parse("+80012345678").unwrap().is_in(&regions(&["DE"])));
+        // An area code that is nobody's yet.
+        let new = parse("+12115550100").unwrap();
+        assert!(new.is_in(&regions(&["CA"])) && !new.is_in(&regions(&["GB"])));
     }
 
     #[test]

@@ -50,6 +50,18 @@ impl fmt::Debug for Region {
     }
 }
 
+/// Whether `+` and digits belong to one of the regions. A number that no region
+/// knows yet, since metadata lags new ranges, may belong to any of its calling
+/// code.
+pub(super) fn is_in(number: &str, regions: &[Region]) -> bool {
+    let Ok(number) = possible(number) else { return false };
+    if let Some(home) = PHONE_NUMBER_UTIL.get_region_for_number(&number) {
+        return regions.contains(&Region(home));
+    }
+    let code = |region: &Region| PHONE_NUMBER_UTIL.get_country_code_for_region(region.0);
+    regions.iter().any(|region| code(region) == Some(number.country_code))
+}
+
 /// Canonicalises a bare number.
 pub(super) fn parse(
     input: &str,

@@ -32,7 +32,7 @@ mod work;
 /// Both find the same entries by it: the client that holds it, and the registry.
 use crate::bucket::circle;
 
-pub use circle::Circle;
+pub use circle::{Circle, CircleId};
 pub use counts::{Counts, counts};
 pub use error::{HeaderError, LoadError, RowFault};
 pub use input::Input;

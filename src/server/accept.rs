@@ -19,6 +19,7 @@ use super::{
     connection::{Connection, End, Patience, Watched},
     gate::{Entrance, Gate},
     health::Health,
+    peer::Peer,
 };
 
 /// Unread bytes of one request: twice the longest good one.
@@ -76,10 +77,11 @@ impl Host {
             return; // It is gone already.
         }
         match &self.tls {
-            None => self.drive(stream, connection, stopping).await,
+            None => self.drive(stream, Peer::Plaintext, connection, stopping).await,
             Some(tls) => {
                 if let Ok(Ok(stream)) = timeout(self.handshake_timeout, tls.accept(stream)).await {
-                    self.drive(stream, connection, stopping).await;
+                    let peer = Peer::of_tls(stream.get_ref().1.peer_certificates());
+                    self.drive(stream, peer, connection, stopping).await;
                 }
             }
         }
@@ -88,13 +90,15 @@ impl Host {
     async fn drive<S>(
         &self,
         stream: S,
+        peer: Peer,
         connection: Arc<Connection>,
         mut stopping: watch::Receiver<bool>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = TokioIo::new(Watched::new(stream, connection.clone()));
-        let entrance = Entrance { gate: self.gate.clone(), connection: connection.clone() };
+        let (gate, peer) = (self.gate.clone(), Arc::new(peer));
+        let entrance = Entrance { gate, connection: connection.clone(), peer };
         let mut http = pin!(self.http.serve_connection(stream, entrance));
         let mut watch = pin!(connection.watch(self.patience));
         let mut stops = pin!(async move { stopping.wait_for(|stopping| *stopping).await.is_ok() });

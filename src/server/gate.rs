@@ -24,15 +24,23 @@ use super::{
     connection::{Call, Connection, Debt},
     frames::Frames,
     lookup::Lookup,
+    peer::Peer,
+    registry::Registry,
     transcript::{Recording, Transcript},
 };
 use crate::wire::{
     BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES,
-    proto::{FILE_DESCRIPTOR_SET, discovery_service_server::DiscoveryServiceServer},
+    proto::{
+        FILE_DESCRIPTOR_SET, discovery_service_server::DiscoveryServiceServer,
+        registry_service_server::RegistryServiceServer,
+    },
 };
 
 /// Calls that may last, health watches and reflection, at once.
 const MAX_LASTING_CALLS: usize = 64;
+
+/// Calls with many claims, at once.
+const MAX_BULK_CALLS: usize = 64;
 
 /// Bytes of a message beside its batch.
 const SLACK_BYTES: usize = 64;
@@ -42,6 +50,16 @@ const PREFIX_BYTES: usize = 5;
 
 /// Longest message of health and reflection.
 const MAX_SERVICE_MESSAGE_BYTES: usize = 1024;
+
+/// Longest message with an identifier and at most a code.
+const MAX_NAMING_MESSAGE_BYTES: usize = 1024;
+
+/// Longest message with a proof, which may bring a chain of certificates.
+const MAX_PROVING_MESSAGE_BYTES: usize = 16 << 10;
+
+/// Longest request for invalidations: a sequence for each of 2^16 partitions
+/// would be half a megabyte, and nobody has so many.
+const MAX_CHECKPOINT_MESSAGE_BYTES: usize = 64 << 10;
 
 /// Why a call does not pass. The peer is at fault, but for `Busy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -85,13 +103,26 @@ struct Route {
     max_message_bytes: usize,
     /// Whether the peer sends one message and ends, or may go on.
     one_message: bool,
-    /// Whether the call lasts as long as the peer wants.
-    lasts: bool,
+    room: Room,
+}
+
+/// Among which calls one counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Room {
+    /// Those that are answered at once.
+    Brief,
+    /// Those that last as long as the peer wants, and that anybody may make.
+    Lasting,
+    /// Those with many claims.
+    Bulk,
+    /// Those that are told of changes, by the client of everybody.
+    Watch,
 }
 
 #[derive(Clone, Copy)]
 enum To {
     Discovery,
+    Registry,
     Health,
     Reflection,
 }
@@ -99,8 +130,12 @@ enum To {
 impl Route {
     fn of(path: &str) -> Option<Self> {
         let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-        let once =
-            |to, max_message_bytes| Self { to, max_message_bytes, one_message: true, lasts: false };
+        let once = |to, max_message_bytes| Self {
+            to,
+            max_message_bytes,
+            one_message: true,
+            room: Room::Brief,
+        };
         let most = |batches: &[usize]| batches.iter().copied().max().unwrap_or(0);
         match (service, method) {
             (DISCOVERY, "GetParameters" | "ListProviders") => {
@@ -112,15 +147,30 @@ impl Route {
             (DISCOVERY, "FetchBuckets") => {
                 Some(once(To::Discovery, most(&BUCKET_BATCHES) * PREFIX_BYTES + SLACK_BYTES))
             }
+            (REGISTRY, "StartVerification" | "FinishVerification" | "StartChallenge") => {
+                Some(once(To::Registry, MAX_NAMING_MESSAGE_BYTES))
+            }
+            (REGISTRY, "Claim" | "SetPreferences" | "Release" | "Port" | "List") => {
+                Some(once(To::Registry, MAX_PROVING_MESSAGE_BYTES))
+            }
+            (REGISTRY, "ClaimMany") => Some(Self {
+                to: To::Registry,
+                max_message_bytes: MAX_PROVING_MESSAGE_BYTES,
+                one_message: false,
+                room: Room::Bulk,
+            }),
+            (REGISTRY, "WatchInvalidations") => {
+                Some(Self { room: Room::Watch, ..once(To::Registry, MAX_CHECKPOINT_MESSAGE_BYTES) })
+            }
             (HEALTH, "Check") => Some(once(To::Health, MAX_SERVICE_MESSAGE_BYTES)),
             (HEALTH, "Watch") => {
-                Some(Self { lasts: true, ..once(To::Health, MAX_SERVICE_MESSAGE_BYTES) })
+                Some(Self { room: Room::Lasting, ..once(To::Health, MAX_SERVICE_MESSAGE_BYTES) })
             }
             (REFLECTION, "ServerReflectionInfo") => Some(Self {
                 to: To::Reflection,
                 max_message_bytes: MAX_SERVICE_MESSAGE_BYTES,
                 one_message: false,
-                lasts: true,
+                room: Room::Lasting,
             }),
             _ => None,
         }
@@ -128,6 +178,7 @@ impl Route {
 }
 
 const DISCOVERY: &str = <DiscoveryServiceServer<Lookup> as NamedService>::NAME;
+const REGISTRY: &str = <RegistryServiceServer<Registry> as NamedService>::NAME;
 const HEALTH: &str = <HealthServer<HealthService> as NamedService>::NAME;
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
@@ -137,25 +188,34 @@ type Door = Arc<dyn Fn(Request<tonic::body::Body>) -> Answering + Send + Sync>;
 /// What lies behind the gate, for all connections.
 pub(super) struct Gate {
     discovery: DiscoveryServiceServer<Lookup>,
+    registry: Option<RegistryServiceServer<Registry>>,
     health: HealthServer<HealthService>,
     reflection: Door,
     calls: Arc<Semaphore>,
     lasting: Arc<Semaphore>,
+    bulk: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
     transcript: Option<Arc<Transcript>>,
 }
 
 impl Gate {
     pub(super) fn new(
         lookup: Lookup,
+        registry: Option<Registry>,
         health: HealthServer<HealthService>,
         transcript: Option<Arc<Transcript>>,
         options: &ServerOptions,
     ) -> Result<Self, ServerError> {
-        let reflection = tonic_reflection::server::Builder::configure()
+        let mut reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(|error| ServerError::Reflection(error.to_string()))?;
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        // The descriptors hold more services than there are here.
+        let services = [Some(DISCOVERY), registry.as_ref().map(|_| REGISTRY), Some(HEALTH)];
+        for service in services.into_iter().flatten().chain([REFLECTION]) {
+            reflection = reflection.with_service_name(service);
+        }
+        let reflection =
+            reflection.build_v1().map_err(|error| ServerError::Reflection(error.to_string()))?;
         let reflection = move |request| -> Answering {
             let mut reflection = reflection.clone();
             Box::pin(async move {
@@ -165,10 +225,13 @@ impl Gate {
         };
         Ok(Self {
             discovery: DiscoveryServiceServer::new(lookup),
+            registry: registry.map(RegistryServiceServer::new),
             health,
             reflection: Arc::new(reflection),
             calls: Arc::new(Semaphore::new(options.max_calls)),
             lasting: Arc::new(Semaphore::new(MAX_LASTING_CALLS)),
+            bulk: Arc::new(Semaphore::new(MAX_BULK_CALLS)),
+            watches: Arc::new(Semaphore::new(options.max_watches)),
             transcript,
         })
     }
@@ -176,12 +239,14 @@ impl Gate {
     async fn answer(
         self: Arc<Self>,
         connection: Arc<Connection>,
-        request: Request<Incoming>,
+        peer: Arc<Peer>,
+        mut request: Request<Incoming>,
     ) -> Response<Answer> {
         let call = connection.call();
         let recording = self.transcript.as_ref().map(|transcript| {
             transcript.begin(connection.id, request.uri().path(), request.headers())
         });
+        request.extensions_mut().insert(peer);
         let (response, permit) = self.pass(&connection, request, recording.as_ref()).await;
         if let Some(recording) = &recording {
             recording.ends(response.headers());
@@ -203,7 +268,12 @@ impl Gate {
         }
         let admitted = Route::of(request.uri().path()).ok_or(CallError::Method).and_then(|route| {
             check_encoding(&request)?;
-            let room = if route.lasts { &self.lasting } else { &self.calls };
+            let room = match route.room {
+                Room::Brief => &self.calls,
+                Room::Lasting => &self.lasting,
+                Room::Bulk => &self.bulk,
+                Room::Watch => &self.watches,
+            };
             let permit = room.clone().try_acquire_owned().map_err(|_| CallError::Busy)?;
             Ok((route, permit))
         });
@@ -224,6 +294,13 @@ impl Gate {
                 let Ok(response) = self.discovery.clone().call(request).await;
                 response
             }
+            To::Registry => match self.registry.clone() {
+                Some(mut registry) => {
+                    let Ok(response) = registry.call(request).await;
+                    response
+                }
+                None => refuse(CallError::Method),
+            },
             To::Health => {
                 let Ok(response) = self.health.clone().call(request).await;
                 response
@@ -289,6 +366,7 @@ fn explain(response: Response<tonic::body::Body>) -> Response<tonic::body::Body>
 pub(super) struct Entrance {
     pub(super) gate: Arc<Gate>,
     pub(super) connection: Arc<Connection>,
+    pub(super) peer: Arc<Peer>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Entrance {
@@ -298,7 +376,8 @@ impl hyper::service::Service<Request<Incoming>> for Entrance {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (gate, connection) = (self.gate.clone(), self.connection.clone());
-        Box::pin(async move { Ok(gate.answer(connection, request).await) })
+        let peer = self.peer.clone();
+        Box::pin(async move { Ok(gate.answer(connection, peer, request).await) })
     }
 }
 
@@ -456,10 +535,26 @@ mod tests {
     fn every_declared_method_has_a_route_and_no_other_has() {
         for method in ["GetParameters", "ListProviders", "Evaluate", "FetchBuckets"] {
             let route = Route::of(&format!("/blindbook.v1.DiscoveryService/{method}")).unwrap();
-            assert!(route.one_message && !route.lasts, "{method}");
+            assert!(route.one_message && route.room == Room::Brief, "{method}");
         }
-        assert!(Route::of("/grpc.health.v1.Health/Watch").unwrap().lasts);
-        assert!(!Route::of("/grpc.health.v1.Health/Check").unwrap().lasts);
+        for (method, one_message, room) in [
+            ("StartVerification", true, Room::Brief),
+            ("FinishVerification", true, Room::Brief),
+            ("StartChallenge", true, Room::Brief),
+            ("Claim", true, Room::Brief),
+            ("ClaimMany", false, Room::Bulk),
+            ("SetPreferences", true, Room::Brief),
+            ("Release", true, Room::Brief),
+            ("Port", true, Room::Brief),
+            ("List", true, Room::Brief),
+            ("WatchInvalidations", true, Room::Lasting),
+        ] {
+            let route = Route::of(&format!("/blindbook.v1.RegistryService/{method}")).unwrap();
+            assert_eq!((route.one_message, route.room), (one_message, room), "{method}");
+        }
+        let room = |path: &str| Route::of(path).unwrap().room;
+        assert_eq!(room("/grpc.health.v1.Health/Watch"), Room::Lasting);
+        assert_eq!(room("/grpc.health.v1.Health/Check"), Room::Brief);
         assert!(
             !Route::of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
                 .unwrap()

@@ -21,30 +21,42 @@ mod gate;
 mod health;
 mod lookup;
 mod options;
+mod peer;
 mod publish;
 mod published;
+mod registry;
 mod status;
 mod tls;
 mod transcript;
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{convert::Infallible, fmt, future::Future, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 
 pub use crate::clock::Clock;
 
-use self::{gate::Gate, health::Health, publish::Publisher, published::Published};
+use self::{
+    feed::Feed,
+    gate::Gate,
+    health::Health,
+    publish::Publisher,
+    published::Published,
+    registry::{Registry, keep_swept},
+};
 pub use self::{
     lookup::{Buckets, Lookup},
     options::ServerOptions,
+    registry::{RegistryOptions, Verification},
     status::ERROR_DOMAIN,
-    tls::tls_config,
+    tls::{mutual_tls_config, tls_config},
     transcript::{Call, Transcript},
 };
 use crate::{
     bucket::{BucketNumber, PrefixBits},
     epoch::Epoch,
+    identifier::Region,
     keyring::Keyring,
+    registry::{Ledger, LedgerError},
     store::{Generations, Store, StoreError},
 };
 
@@ -91,6 +103,10 @@ pub enum ServerError {
     #[error("the record of what was published is damaged: restore the data folder from a backup")]
     Published,
 
+    /// The registry cannot be opened, or its end not be written down.
+    #[error(transparent)]
+    Registry(#[from] LedgerError),
+
     // Ours.
     /// The service descriptors do not hold together.
     #[error("reflection cannot be served: {0}")]
@@ -103,6 +119,11 @@ pub struct Server {
     lookup: Lookup,
     publisher: Publisher,
     transcript: Option<Arc<Transcript>>,
+    generations: Arc<dyn Generations>,
+    keyring: Arc<Keyring>,
+    bits: PrefixBits,
+    clock: Clock,
+    registry: Option<Registry>,
 }
 
 impl fmt::Debug for Server {
@@ -129,18 +150,61 @@ impl Server {
         let active = active_epochs(&keyring);
         check_directory(store.as_ref(), &keyring, &active).await?;
         let signed = Arc::new(Published::default());
+        let bits = store.prefix_bits();
         let publisher = Publisher::new(
-            generations,
+            generations.clone(),
             keyring.clone(),
-            store.prefix_bits(),
+            bits,
             active.clone(),
             &options,
-            clock,
+            clock.clone(),
             signed.clone(),
         );
         publisher.refresh().await?;
-        let lookup = Lookup::new(store, keyring, active, signed, &options);
-        Ok(Self { options, lookup, publisher, transcript: None })
+        let lookup = Lookup::new(store, keyring.clone(), active, signed, &options);
+        let (transcript, registry) = (None, None);
+        Ok(Self {
+            options,
+            lookup,
+            publisher,
+            transcript,
+            generations,
+            keyring,
+            bits,
+            clock,
+            registry,
+        })
+    }
+
+    /// Lets partners change the directory while it is served: what they change,
+    /// the next fetch of its bucket shows.
+    ///
+    /// # Errors
+    /// The options cannot be, or the store fails.
+    pub async fn with_registry(mut self, options: RegistryOptions) -> Result<Self, ServerError> {
+        options.check(self.options.tls.is_some())?;
+        let regions = self.options.regions.iter().map(|code| code.parse());
+        let regions = regions.collect::<Result<Vec<Region>, _>>().map_err(|_| {
+            let rule = "must be regions with a numbering plan, such as DE";
+            ServerError::Option { name: "regions", rule }
+        })?;
+        let store = self.generations.current().await?.ok_or(ServerError::NoDirectory)?;
+        let feed = Feed::open(store).await?;
+        let (lookup, told) = (self.lookup.clone(), feed.clone());
+        let changed = move |number| {
+            lookup.changed(number);
+            told.changed(number);
+        };
+        let (generations, keyring) = (self.generations.clone(), self.keyring.clone());
+        let ledger = Ledger::open_observed(generations, keyring, changed).await?;
+        self.registry = Some(Registry::new(ledger, feed, options, regions, self.clock.clone()));
+        Ok(self)
+    }
+
+    /// The ledger that partners change, if they may.
+    #[must_use]
+    pub fn ledger(&self) -> Option<Ledger> {
+        self.registry.as_ref().map(|registry| registry.ledger().clone())
     }
 
     /// Records every call from the bytes that arrive. For demos and tests: a
@@ -159,24 +223,51 @@ impl Server {
     }
 
     /// Serves until `shutdown` ends; then takes no new calls, and returns when
-    /// those under way have ended or the drain timeout has passed.
+    /// those under way have ended or the drain timeout has passed, and what they
+    /// began to change is changed.
     ///
     /// # Errors
-    /// The store fails before the first connection is taken.
+    /// The store fails before the first connection is taken, or when the
+    /// registry is closed.
     pub async fn run(
         self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let health = Health::new().await;
-        let gate = Gate::new(self.lookup, health.service(), self.transcript, &self.options)?;
+        let mut tasks: JoinSet<Infallible> = JoinSet::new();
+        let mut ledger = None;
+        if let Some(registry) = &self.registry {
+            let open = ledger.insert(registry.ledger().clone()).clone();
+            let period = registry.sweep_period();
+            // Let go of, they end.
+            tasks.spawn(keep_swept(open, self.bits, self.clock, period));
+            let feed = registry.feed().clone();
+            tasks.spawn(async move { feed.keep().await });
+        }
+        let feed = self.registry.as_ref().map(|registry| registry.feed().clone());
+        let shutdown = async {
+            shutdown.await;
+            // A watch has no end of its own that draining could wait for.
+            if let Some(feed) = feed {
+                feed.stop();
+            }
+        };
+        let (health_service, transcript) = (health.service(), self.transcript);
+        let gate =
+            Gate::new(self.lookup, self.registry, health_service, transcript, &self.options)?;
         // It may have been opened long ago.
         self.publisher.refresh().await?;
         health.set(true).await;
         tokio::select! {
-            () = accept::serve(listener, gate, &self.options, &health, shutdown) => Ok(()),
+            () = accept::serve(listener, gate, &self.options, &health, shutdown) => {}
             never = self.publisher.keep(&health) => match never {},
         }
+        tasks.shutdown().await;
+        if let Some(ledger) = ledger {
+            ledger.close().await?;
+        }
+        Ok(())
     }
 }
 

@@ -33,6 +33,9 @@ pub struct ServerOptions {
     /// Most calls at once; one more is refused with a time to come back. Bounds
     /// the memory that answers take while peers read them: about 160 KiB each.
     pub max_calls: usize,
+    /// Most watches over changes at once: each client that follows a directory has
+    /// one.
+    pub max_watches: usize,
     /// Threads that evaluate; 0 for one per core.
     pub evaluation_threads: usize,
     /// How many batches may wait for each of these threads; one more is refused
@@ -66,6 +69,7 @@ impl Default for ServerOptions {
             max_connections: 1024,
             max_streams: 100,
             max_calls: 1024,
+            max_watches: 4096,
             evaluation_threads: 0,
             queued_per_thread: 64,
             handshake_timeout: Duration::from_secs(10),
@@ -111,6 +115,7 @@ impl ServerOptions {
             ("max_connections", self.max_connections, MAX_CONNECTIONS),
             ("max_streams", self.max_streams as usize, 1000),
             ("max_calls", self.max_calls, MAX_CALLS),
+            ("max_watches", self.max_watches, MAX_CALLS),
             ("queued_per_thread", self.queued_per_thread, 1 << 16),
         ] {
             require(

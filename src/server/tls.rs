@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use tokio_rustls::rustls::{
-    self, ServerConfig,
+    self, RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::NoServerSessionStorage,
+    server::{
+        NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
 };
 
 use super::ServerError;
@@ -17,12 +19,56 @@ use super::ServerError;
 /// # Errors
 /// [`ServerError::Tls`] when either is not PEM, or they do not belong together.
 pub fn tls_config(cert_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfig>, ServerError> {
-    let chain = CertificateDer::pem_slice_iter(cert_pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| ServerError::Tls(format!("the certificate file is not PEM: {error}")))?;
-    if chain.is_empty() {
-        return Err(ServerError::Tls("the certificate file holds no certificate".into()));
+    config(cert_pem, key_pem, Arc::new(NoClientAuth))
+}
+
+/// As [`tls_config`], for a server that also has partners: whoever presents a
+/// certificate must have one of an authority in `client_ca_pem`. Who presents
+/// none is let in, since lookups are everybody's.
+///
+/// # Errors
+/// [`ServerError::Tls`], also when there is no such authority.
+pub fn mutual_tls_config(
+    cert_pem: &[u8],
+    key_pem: &[u8],
+    client_ca_pem: &[u8],
+) -> Result<Arc<ServerConfig>, ServerError> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates("client_ca", client_ca_pem)? {
+        let refused = |error: rustls::Error| ServerError::Tls(format!("client_ca: {error}"));
+        roots.add(root).map_err(refused)?;
     }
+    let verifier = WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::new(ring::default_provider()),
+    )
+    .allow_unauthenticated()
+    // The names of authorities tell who the partners are.
+    .clear_root_hint_subjects()
+    .build()
+    .map_err(|error| ServerError::Tls(format!("client_ca: {error}")))?;
+    config(cert_pem, key_pem, verifier)
+}
+
+fn certificates(
+    file: &'static str,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, ServerError> {
+    let chain = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| ServerError::Tls(format!("the {file} file is not PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(ServerError::Tls(format!("the {file} file holds no certificate")));
+    }
+    Ok(chain)
+}
+
+fn config(
+    cert_pem: &[u8],
+    key_pem: &[u8],
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<Arc<ServerConfig>, ServerError> {
+    let chain = certificates("certificate", cert_pem)?;
     // The parser's error may quote what it read: of a key, nothing is told.
     let key = PrivateKeyDer::from_pem_slice(key_pem)
         .map_err(|_| ServerError::Tls("the key file holds no private key in PEM".into()))?;
@@ -32,7 +78,7 @@ pub fn tls_config(cert_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfig>, 
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(refused)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)
         .map_err(refused)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -53,5 +99,8 @@ mod tests {
         let cert = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
         let key = b"-----BEGIN PRIVATE KEY-----\nnot*base64\n-----END PRIVATE KEY-----\n";
         assert_eq!(told(cert, key), "TLS: the key file holds no private key in PEM");
+        let told = |ca: &[u8]| mutual_tls_config(b"", b"", ca).unwrap_err().to_string();
+        assert!(told(b"").contains("client_ca file holds no certificate"));
+        assert!(told(cert).contains("client_ca: "), "{}", told(cert));
     }
 }

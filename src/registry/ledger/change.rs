@@ -9,7 +9,7 @@ use crate::{
     bucket::{Audience, MAX_MAPPINGS, Mapping, SignedMapping, Slots},
     identifier::{Provider, Sii, Ssi, User},
     registry::{
-        circle::Circle,
+        circle::{Circle, CircleId},
         row::{Listing, MAX_PROOFS, Placed, Sequence},
         verified::{ProofRecord, VerifiedClaim, VerifiedControl},
     },
@@ -29,7 +29,7 @@ pub struct Which {
     /// Whom it leads to.
     pub ssi: Ssi,
     /// The circle that finds it; `None` if everybody does.
-    pub circle: Option<Circle>,
+    pub circle: Option<CircleId>,
 }
 
 /// A claim: the proof that it rests on, and the mapping as its provider signed
@@ -131,7 +131,8 @@ pub(super) fn claim(
     let ours = draft.count(provider);
     let (listing, slots) = draft.edit(sii);
     use_up(listing, claim.verified.proof(), now_s)?;
-    let which = Which { ssi: claimed.mapping.ssi.clone(), circle: claim.circle.clone() };
+    let circle = claim.circle.as_ref().map(Circle::id);
+    let which = Which { ssi: claimed.mapping.ssi.clone(), circle };
     if let Some(placed) = find(listing, &which) {
         claimed.mapping.default_since = placed.signed.mapping.default_since;
         placed.signed = claimed;
@@ -217,7 +218,7 @@ pub(super) fn release(
     let (listing, slots) = draft.edit(control.sii());
     use_up(listing, control.proof(), now_s)?;
     let meant = |circle: Option<&Circle>, mapping: &Mapping| {
-        circle == which.circle.as_ref() && mapping.ssi == which.ssi
+        mapping.ssi == which.ssi && circle.map(Circle::id) == which.circle
     };
     match remove_from(listing, slots, |circle, mapping| !meant(circle, mapping)).len() {
         0 => Err(LedgerError::NotFound),
@@ -308,7 +309,8 @@ pub(super) fn sweep(draft: &mut Draft, now_s: u64) -> usize {
 
 fn find<'a>(listing: &'a mut Listing, which: &Which) -> Option<&'a mut Placed> {
     let sequences = listing.sequences.iter_mut();
-    let mut sequences = sequences.filter(|sequence| sequence.circle == which.circle);
+    let mut sequences =
+        sequences.filter(|sequence| sequence.circle.as_ref().map(Circle::id) == which.circle);
     let placed = &mut sequences.next()?.placed;
     placed.iter_mut().find(|placed| placed.signed.mapping.ssi == which.ssi)
 }

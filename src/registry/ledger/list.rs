@@ -11,6 +11,7 @@ use crate::{
     identifier::{Provider, Sii},
     keyring::Keyring,
     registry::{
+        circle::Circle,
         row::{Listing, Placed},
         verified::VerifiedControl,
     },
@@ -121,7 +122,10 @@ fn all(listing: &Listing) -> Vec<Mapped> {
     let placed = sequences.flat_map(|sequence| {
         sequence.placed.iter().map(|Placed { signed, .. }| Mapped {
             sii: listing.sii.clone(),
-            which: Which { ssi: signed.mapping.ssi.clone(), circle: sequence.circle.clone() },
+            which: Which {
+                ssi: signed.mapping.ssi.clone(),
+                circle: sequence.circle.as_ref().map(Circle::id),
+            },
             audience: signed.mapping.audience,
             default_since: signed.mapping.default_since,
             verified_until: signed.mapping.verified_until,

@@ -87,6 +87,16 @@ impl VerificationAddress {
     }
 }
 
+impl fmt::Display for VerificationAddress {
+    /// The number with `+`, or the URI: as [`Self::parse`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tn(digits) => write!(f, "+{digits}"),
+            Self::Uri(uri) => f.write_str(uri),
+        }
+    }
+}
+
 /// Which PASSporTs count.
 #[derive(Clone, Default)]
 pub struct PassportRules {
@@ -114,6 +124,10 @@ impl PassportRules {
             seen.push(address);
         }
         Ok(Self { anchors, addresses })
+    }
+
+    pub(super) fn address(&self, provider: &Provider) -> Option<&VerificationAddress> {
+        self.addresses.get(provider)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The one door: a proof as it arrived goes in, a [`Proven`] comes out.
 
 use super::{
-    Challenge, Challenges, IdentityIssuers, PassportRules, ProofError, Proven, TokenIssuers, oidc,
-    passport, token,
+    Challenge, Challenges, IdentityIssuers, PassportRules, ProofError, Proven, TokenIssuers,
+    VerificationAddress, challenge::OpenChallenge, oidc, passport, token,
 };
 use crate::identifier::{Provider, Sii};
 
@@ -71,20 +71,55 @@ impl Proofs {
         provider: &Provider,
         now_s: u64,
     ) -> Result<Proven, ProofError> {
+        let (proven, open) = self.examine(proof, sii, provider, now_s).await?;
+        if let Some(open) = open {
+            self.challenges.close(&open, now_s).await?;
+        }
+        Ok(proven)
+    }
+
+    /// As [`Self::verify`], but a challenge stays open: for those who look
+    /// before they change something with the same proof.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub async fn peek(
+        &self,
+        proof: &Proof,
+        sii: &Sii,
+        provider: &Provider,
+        now_s: u64,
+    ) -> Result<Proven, ProofError> {
+        Ok(self.examine(proof, sii, provider, now_s).await?.0)
+    }
+
+    async fn examine<'a>(
+        &self,
+        proof: &'a Proof,
+        sii: &'a Sii,
+        provider: &'a Provider,
+        now_s: u64,
+    ) -> Result<(Proven, Option<OpenChallenge<'a>>), ProofError> {
         match proof {
-            Proof::Token(token) => token::verify(token, sii, provider, &self.tokens, now_s),
+            Proof::Token(token) => {
+                Ok((token::verify(token, sii, provider, &self.tokens, now_s)?, None))
+            }
             Proof::Passport { challenge, token, chain } => {
                 let open = self.challenges.find(challenge, sii, provider, now_s).await?;
-                let control = passport::verify(token, chain, &open, &self.passports, now_s)?;
-                self.challenges.close(&open, now_s).await?;
-                Ok(control)
+                let proven = passport::verify(token, chain, &open, &self.passports, now_s)?;
+                Ok((proven, Some(open)))
             }
             Proof::Identity { challenge, token } => {
                 let open = self.challenges.find(challenge, sii, provider, now_s).await?;
-                let control = oidc::verify(token, &open, &self.identities, now_s)?;
-                self.challenges.close(&open, now_s).await?;
-                Ok(control)
+                let proven = oidc::verify(token, &open, &self.identities, now_s)?;
+                Ok((proven, Some(open)))
             }
         }
+    }
+
+    /// Where a user of a provider calls to answer a challenge, if anywhere.
+    #[must_use]
+    pub fn address(&self, provider: &Provider) -> Option<&VerificationAddress> {
+        self.passports.address(provider)
     }
 }

@@ -60,7 +60,7 @@ async fn whoever_controls_an_identifier_sees_all_of_it_and_may_then_act() {
         let alice = sii(1);
         scene.claimed(&alice, "wa.example", "a").await;
         scene.claimed(&alice, "sg.example", "b").await;
-        let hidden = claim_in(&alice, "wa.example", "c", circle(1));
+        let hidden = claim_in(&alice, "wa.example", "c", &circle(1));
         scene.ledger.claim(NOW_S, hidden).await.unwrap();
         scene.claimed(&sii(2), "wa.example", "other").await;
         let before = scene.bytes().await;
@@ -70,7 +70,7 @@ async fn whoever_controls_an_identifier_sees_all_of_it_and_may_then_act() {
         let expected = [
             which("wa.example", "a"),
             which("sg.example", "b"),
-            which_in("wa.example", "c", circle(1)),
+            which_in("wa.example", "c", &circle(1)),
         ];
         let expected = expected.map(|which| Mapped {
             sii: alice.clone(),

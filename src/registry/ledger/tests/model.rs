@@ -14,7 +14,7 @@ use crate::{
     bucket::{Audience, Mapping, Placement},
     identifier::Ssi,
     registry::{
-        Claim, LedgerError, Port, ProofRecord, VerifiedClaim, VerifiedControl, Which,
+        Circle, Claim, LedgerError, Port, ProofRecord, VerifiedClaim, VerifiedControl, Which,
         row::MAX_PROOFS,
     },
 };
@@ -161,15 +161,18 @@ const fn audience(business: bool) -> Audience {
     if business { Audience::Business } else { Audience::Personal }
 }
 
+fn in_circle(circle_: usize) -> Option<Circle> {
+    (circle_ > 0).then(|| circle(u8::try_from(circle_).unwrap()))
+}
+
 fn which((provider_, user_, circle_): Name) -> Which {
     let ssi = Ssi::new(provider(PROVIDERS[provider_]), user(&name(user_))).unwrap();
-    let secret = u8::try_from(circle_).unwrap();
-    Which { ssi, circle: (circle_ > 0).then(|| circle(secret)) }
+    Which { ssi, circle: in_circle(circle_).map(|circle| circle.id()) }
 }
 
 /// A claim at a later time than those of the scene.
 fn claim_at(now_s: u64, of: usize, name_: Name, business: bool, until: u32) -> Claim {
-    let Which { ssi, circle } = which(name_);
+    let (Which { ssi, .. }, circle) = (which(name_), in_circle(name_.2));
     let made = claim(&sii(of), ssi.provider().as_str(), ssi.user().as_str());
     let proof = ProofRecord { expires_s: now_s + 300, ..proof() };
     let verified = VerifiedClaim::new(sii(of), ssi.provider().clone(), proof, now_s);
@@ -311,8 +314,7 @@ impl Run {
     async fn check(&self) {
         for of in 0..IDENTIFIERS {
             for ring in 0..CIRCLES {
-                let secret = (ring > 0).then(|| circle(u8::try_from(ring).unwrap()));
-                let found = self.scene.find(&sii(of), secret.as_ref()).await;
+                let found = self.scene.find(&sii(of), in_circle(ring).as_ref()).await;
                 assert!(found == self.model.seen(of, ring), "another answer than the model's");
             }
         }

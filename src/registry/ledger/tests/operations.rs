@@ -121,11 +121,11 @@ async fn a_circle_finds_what_nobody_else_does_in_the_same_bucket() {
         assert!(names(Some(3)).await.is_empty());
 
         // One of the two that lead to `alice`, and then the other.
-        let which = which_in("wa.example", "alice", circle(2));
+        let which = which_in("wa.example", "alice", &circle(2));
         scene.ledger.release(NOW_S, control(&alice), which).await.unwrap();
         assert_eq!(names(Some(2)).await, ["other"]);
         assert_eq!(names(None).await, ["alice"]);
-        let which = which_in("wa.example", "hidden", circle(1));
+        let which = which_in("wa.example", "hidden", &circle(1));
         scene.ledger.release(NOW_S, control(&alice), which).await.unwrap();
         assert_eq!(names(Some(1)).await, ["deeper"]);
         scene.is_clean(3).await;
@@ -170,7 +170,7 @@ async fn the_default_has_the_strictly_greatest_time_in_all_circles() {
         set(which("sg.example", "b")).await;
         assert_eq!(since().await, [0, now, 0]);
         // In the same second, and with a clock that was set back.
-        set(which_in("wa.example", "c", circle(1))).await;
+        set(which_in("wa.example", "c", &circle(1))).await;
         assert_eq!(since().await, [0, now, now + 1]);
         let early = scene.ledger.set_default(5, control(&alice), which("wa.example", "a")).await;
         early.unwrap();

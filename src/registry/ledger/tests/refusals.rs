@@ -211,7 +211,7 @@ async fn what_is_not_there_is_not_found_and_its_proof_not_used_up() {
         for which in [
             which("wa.example", "bob"),
             which("sg.example", "alice"),
-            which_in("wa.example", "alice", circle(1)),
+            which_in("wa.example", "alice", &circle(1)),
         ] {
             let released = scene.ledger.release(NOW_S, held.clone(), which.clone()).await;
             assert_eq!(outcome(released), Err("not found"));

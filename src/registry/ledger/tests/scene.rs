@@ -254,8 +254,8 @@ pub(super) fn which(provider_: &str, user_: &str) -> Which {
     Which { ssi: Ssi::new(provider(provider_), user(user_)).unwrap(), circle: None }
 }
 
-pub(super) fn which_in(provider: &str, user: &str, circle: Circle) -> Which {
-    Which { circle: Some(circle), ..which(provider, user) }
+pub(super) fn which_in(provider: &str, user: &str, circle: &Circle) -> Which {
+    Which { circle: Some(circle.id()), ..which(provider, user) }
 }
 
 /// A proof that nobody has seen, good for five minutes.

@@ -2,11 +2,14 @@
 //! sentence, and google.rpc details for programs. No status repeats a value
 //! that was sent, and none tells what the disk said.
 
+mod registry;
+
 use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+pub(super) use self::registry::refusal;
 use super::{gate::CallError, lookup::LookupError};
 use crate::{oprf::OprfError, store::StoreError, wire::WireError};
 

@@ -4,11 +4,13 @@
 //! digits, so that no file passes for another; secret ones are readable by
 //! their owner only. Everything secret is zeroised when dropped.
 
+mod generate;
+
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -20,6 +22,7 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 use rand::CryptoRng;
 use zeroize::{Zeroize as _, Zeroizing};
 
+pub use self::generate::{add_registry_keys, generate};
 use crate::{
     bucket::DirectoryId,
     epoch::Epoch,
@@ -44,6 +47,8 @@ enum Kind {
     IdentityPublicKey,
     OprfSeed,
     AtRestKey,
+    TokenSeed,
+    CodeKey,
     ProviderKey,
     ProviderPublicKey,
 }
@@ -55,6 +60,8 @@ impl Kind {
             Self::IdentityPublicKey => "blindbook-v1-identity-public-key",
             Self::OprfSeed => "blindbook-v1-oprf-seed",
             Self::AtRestKey => "blindbook-v1-at-rest-key",
+            Self::TokenSeed => "blindbook-v1-token-seed",
+            Self::CodeKey => "blindbook-v1-code-key",
             Self::ProviderKey => "blindbook-v1-provider-key",
             Self::ProviderPublicKey => "blindbook-v1-provider-public-key",
         }
@@ -117,6 +124,10 @@ pub mod files {
     pub const IDENTITY_PUBLIC: &str = "identity.pub";
     /// The key under which rows are named and sealed.
     pub const AT_REST: &str = "at-rest.key";
+    /// The seed of the key that signs claim tokens.
+    pub const TOKEN: &str = "token.seed";
+    /// The key under which one-time codes are hashed.
+    pub const CODE: &str = "code.key";
     /// An application provider's Ed25519 key, which signs mappings.
     pub const PROVIDER: &str = "ap.key";
     /// Its public half, for clients that pin it.
@@ -130,7 +141,22 @@ pub struct Keyring {
     epochs: BTreeMap<Epoch, ServerKey>,
     row_name: Secret<32>,
     row_seal: Secret<32>,
+    registry: Option<RegistryKeys>,
     newest: Epoch,
+}
+
+/// What a directory that checks codes itself has beside its other keys.
+pub struct RegistryKeys {
+    /// The seed of the key that signs claim tokens.
+    pub token_seed: Secret<32>,
+    /// The key under which one-time codes are hashed.
+    pub code_key: Secret<32>,
+}
+
+impl fmt::Debug for RegistryKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RegistryKeys(..)")
+    }
 }
 
 impl fmt::Debug for Keyring {
@@ -141,7 +167,7 @@ impl fmt::Debug for Keyring {
 
 impl Keyring {
     /// Reads a folder that [`generate`] made: the identity key, the at-rest
-    /// key and every `oprf-EPOCH.seed`.
+    /// key, every `oprf-EPOCH.seed`, and the registry's keys if they are there.
     ///
     /// # Errors
     /// A file is missing, malformed, mislabelled or open to others.
@@ -156,7 +182,17 @@ impl Keyring {
                 seeds.push((epoch, read(&file.path(), Kind::OprfSeed)?));
             }
         }
-        Self::new(identity, &at_rest, seeds)?.ok_or_else(|| KeyringError::NoSeed(folder.into()))
+        let (token, code) = (folder.join(files::TOKEN), folder.join(files::CODE));
+        // One without the other is an error: half of them was lost.
+        let registry = if is_there(&token) || is_there(&code) {
+            let token_seed = read(&token, Kind::TokenSeed)?;
+            Some(RegistryKeys { token_seed, code_key: read(&code, Kind::CodeKey)? })
+        } else {
+            None
+        };
+        let keyring = Self::new(identity, &at_rest, seeds)?;
+        let keyring = keyring.ok_or_else(|| KeyringError::NoSeed(folder.into()))?;
+        Ok(Self { registry, ..keyring })
     }
 
     fn new(
@@ -179,6 +215,7 @@ impl Keyring {
             epochs,
             row_name: derive("blindbook v1 row name"),
             row_seal: derive("blindbook v1 row seal"),
+            registry: None,
             newest,
         }))
     }
@@ -210,6 +247,13 @@ impl Keyring {
     #[must_use]
     pub const fn newest(&self) -> Epoch {
         self.newest
+    }
+
+    /// The registry's keys; `None` in a folder from before there were any, to
+    /// which [`add_registry_keys`] adds them.
+    #[must_use]
+    pub const fn registry(&self) -> Option<&RegistryKeys> {
+        self.registry.as_ref()
     }
 
     /// The name of an identifier's registry row: a keyed hash.
@@ -303,54 +347,6 @@ pub fn oprf_info(directory: &DirectoryId, epoch: Epoch) -> Vec<u8> {
     [b"blindbook v1 oprf".as_slice(), directory.as_bytes(), &epoch.get().to_be_bytes()].concat()
 }
 
-/// Makes the keys of a new directory and of one application provider, all
-/// files new, secret ones 0600, synced.
-///
-/// # Errors
-/// Any of the files exists, and nothing was written; or the file system
-/// refuses, and what was written is removed again.
-pub fn generate(folder: &Path, rng: &mut impl CryptoRng) -> Result<(), KeyringError> {
-    let identity = SigningKey::from_bytes(Secret::random(rng).expose());
-    let provider = SigningKey::from_bytes(Secret::random(rng).expose());
-    let seed = Secret::<32>::random(rng);
-    let at_rest = Secret::<32>::random(rng);
-    let public = |key: &SigningKey| Secret::new(key.verifying_key().to_bytes());
-    let secret = |key: &SigningKey| Secret::new(key.to_bytes());
-    let made = [
-        (files::IDENTITY.into(), Kind::IdentityKey, secret(&identity)),
-        (files::IDENTITY_PUBLIC.into(), Kind::IdentityPublicKey, public(&identity)),
-        (seed_file(Epoch::FIRST), Kind::OprfSeed, seed),
-        (files::AT_REST.into(), Kind::AtRestKey, at_rest),
-        (files::PROVIDER.into(), Kind::ProviderKey, secret(&provider)),
-        (files::PROVIDER_PUBLIC.into(), Kind::ProviderPublicKey, public(&provider)),
-    ];
-    for (name, ..) in &made {
-        let path = folder.join(name);
-        if fs::symlink_metadata(&path).is_ok() {
-            return Err(KeyringError::Exists(path));
-        }
-    }
-    create_folder(folder).map_err(|error| io_error(folder, error))?;
-    let mut written = Vec::new();
-    for (name, kind, bytes) in &made {
-        let path = folder.join(name);
-        match write_new(&path, *kind, bytes) {
-            Ok(()) => written.push(path),
-            Err(error) => {
-                for path in written {
-                    // The first error is the one to tell.
-                    let _ = fs::remove_file(path);
-                }
-                return Err(match error.kind() {
-                    io::ErrorKind::AlreadyExists => KeyringError::Exists(path),
-                    _ => io_error(&path, error),
-                });
-            }
-        }
-    }
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error(folder, error))
-}
-
 /// Reads an application provider's signing key.
 ///
 /// # Errors
@@ -386,6 +382,10 @@ fn signing_key(path: &Path, kind: Kind) -> Result<SigningKey, KeyringError> {
     Ok(SigningKey::from_bytes(read(path, kind)?.expose()))
 }
 
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
 fn seed_file(epoch: Epoch) -> String {
     format!("oprf-{epoch}.seed")
 }
@@ -399,36 +399,6 @@ fn seed_epoch(name: &str) -> Option<Epoch> {
 
 fn io_error(path: &Path, error: io::Error) -> KeyringError {
     KeyringError::Io { path: path.into(), error }
-}
-
-fn create_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-fn write_new(path: &Path, kind: Kind, bytes: &Secret<32>) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(
-        &mut options,
-        if kind.is_secret() { 0o600 } else { 0o644 },
-    );
-    let mut line = Zeroizing::new(String::with_capacity(128));
-    line.push_str(kind.label());
-    line.push(' ');
-    for byte in bytes.expose() {
-        for nibble in [byte >> 4, byte & 15] {
-            line.extend(char::from_digit(nibble.into(), 16));
-        }
-    }
-    line.push('\n');
-    let mut file = options.open(path)?;
-    file.write_all(line.as_bytes())?;
-    file.sync_all()
 }
 
 fn read(path: &Path, kind: Kind) -> Result<Secret<32>, KeyringError> {
@@ -474,7 +444,7 @@ const fn nibble(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{generate::write_new, *};
 
     fn made() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -500,7 +470,8 @@ mod tests {
     fn secret_files_are_for_their_owner_only_and_refused_otherwise() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = made();
-        for name in [files::IDENTITY, files::AT_REST, files::PROVIDER, "oprf-1.seed"] {
+        let secrets = [files::IDENTITY, files::AT_REST, files::TOKEN, files::CODE];
+        for name in secrets.into_iter().chain([files::PROVIDER, "oprf-1.seed"]) {
             let path = folder.path().join(name);
             let mode = fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
@@ -541,6 +512,22 @@ mod tests {
         fs::remove_file(folder.path().join("oprf-1.seed")).unwrap();
         fs::remove_file(folder.path().join("oprf-2.seed")).unwrap();
         assert!(matches!(Keyring::load(folder.path()), Err(KeyringError::NoSeed(_))));
+    }
+
+    #[test]
+    fn a_folder_without_the_registrys_keys_loads_and_gets_them() {
+        let folder = made();
+        let registry =
+            |folder: &Path| Keyring::load(folder).map(|keyring| keyring.registry.is_some());
+        assert!(registry(folder.path()).unwrap());
+        fs::remove_file(folder.path().join(files::TOKEN)).unwrap();
+        assert!(matches!(registry(folder.path()), Err(KeyringError::Io { .. })));
+        let refused = add_registry_keys(folder.path(), &mut rand::rng());
+        assert!(matches!(refused, Err(KeyringError::Exists(_))));
+        fs::remove_file(folder.path().join(files::CODE)).unwrap();
+        assert!(!registry(folder.path()).unwrap());
+        add_registry_keys(folder.path(), &mut rand::rng()).unwrap();
+        assert!(registry(folder.path()).unwrap());
     }
 
     #[test]

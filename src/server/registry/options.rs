@@ -1,0 +1,60 @@
+//! What an operator of a live registry chooses.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    access::Callers,
+    registry::proof::{Codes, Proofs, TokenSigner},
+    server::ServerError,
+};
+
+/// How the directory checks identifiers itself.
+pub struct Verification {
+    /// Sends codes and checks them.
+    pub codes: Codes,
+    /// Signs that a code was confirmed. Its key must be among those that
+    /// [`RegistryOptions::proofs`] trusts.
+    pub signer: TokenSigner,
+}
+
+/// A live registry: who may change it, and which proofs count.
+pub struct RegistryOptions {
+    /// The partners.
+    pub callers: Callers,
+    /// What proves control, and the challenges to answer.
+    pub proofs: Proofs,
+    /// One-time codes; `None` if this directory sends none.
+    pub verification: Option<Verification>,
+    /// How long one round over all buckets takes, which removes what lapsed.
+    pub sweep_period: Duration,
+}
+
+impl fmt::Debug for RegistryOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryOptions").field("callers", &self.callers).finish_non_exhaustive()
+    }
+}
+
+impl RegistryOptions {
+    /// Partners and proofs; no codes, and a round of sweeping in an hour.
+    #[must_use]
+    pub const fn new(callers: Callers, proofs: Proofs) -> Self {
+        Self { callers, proofs, verification: None, sweep_period: Duration::from_secs(3600) }
+    }
+
+    /// Checks them for a server with or without TLS.
+    pub(in crate::server) fn check(&self, tls: bool) -> Result<(), ServerError> {
+        let refused = |name, rule| Err(ServerError::Option { name, rule });
+        if tls && self.callers.has_tokens() {
+            return refused("callers", "may have tokens only where there is no TLS");
+        }
+        if !tls && self.callers.has_uris() {
+            return refused("callers", "have URIs only in certificates, which need TLS");
+        }
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
+        if !bounds.contains(&self.sweep_period) {
+            return refused("sweep_period", "must be from a second to a week");
+        }
+        Ok(())
+    }
+}
