@@ -28,7 +28,7 @@ pub struct Caller {
 }
 
 /// All partners.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Callers {
     by_uri: BTreeMap<String, Arc<Caller>>,
     by_token: Vec<([u8; 32], Arc<Caller>)>,

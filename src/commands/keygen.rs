@@ -1,4 +1,5 @@
-//! `blindbook keygen`: the keys of a new directory.
+//! `blindbook keygen`: the keys of a new directory, or those that an older one
+//! lacks.
 
 use std::{
     fs::{self, OpenOptions},
@@ -7,13 +8,16 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use blindbook::keyring;
+use blindbook::{keyring, registry::proof::TokenSigner};
 
-use super::{Outcome, dev_tls::DevTls, input};
+use super::{Failure, Outcome, dev_tls::DevTls, input};
 
 const CA: &str = "dev-ca.pem";
 const CERT: &str = "dev-cert.pem";
 const KEY: &str = "dev-cert.key";
+
+/// The public half of the key that signs claim tokens.
+const TOKEN_JWK: &str = "token.jwk";
 
 /// Make the keys of a new directory
 #[derive(clap::Args)]
@@ -24,10 +28,27 @@ pub(crate) struct Keygen {
     /// Also make a development CA and a server certificate for localhost
     #[arg(long)]
     dev_tls: bool,
+    /// Only add the keys of the registry, to a folder from before there were any
+    #[arg(long, conflicts_with = "dev_tls")]
+    add_registry_keys: bool,
 }
 
 impl Keygen {
     pub(crate) fn run(&self) -> Outcome {
+        if self.add_registry_keys {
+            // Of a folder that is one of keys.
+            keyring::Keyring::load(&self.out).map_err(input)?;
+            keyring::add_registry_keys(&self.out, &mut rand::rng()).map_err(refused)?;
+            self.publish_token_key()?;
+            writeln!(
+                io::stdout().lock(),
+                "{} and {} are in {}. Back them up.",
+                keyring::files::TOKEN,
+                keyring::files::CODE,
+                self.out.display()
+            )?;
+            return Ok(());
+        }
         if self.dev_tls {
             for name in [CA, CERT, KEY] {
                 let path = self.out.join(name);
@@ -37,10 +58,8 @@ impl Keygen {
                 }
             }
         }
-        keyring::generate(&self.out, &mut rand::rng()).map_err(|error| match error {
-            keyring::KeyringError::Exists(_) => input(error),
-            error => error.into(),
-        })?;
+        keyring::generate(&self.out, &mut rand::rng()).map_err(refused)?;
+        self.publish_token_key()?;
         if self.dev_tls {
             let tls = DevTls::generate().context("cannot make certificates")?;
             for (name, text, mode) in
@@ -65,6 +84,23 @@ impl Keygen {
             )?;
         }
         Ok(())
+    }
+
+    /// Writes the key with which others verify this directory's claim tokens.
+    fn publish_token_key(&self) -> anyhow::Result<()> {
+        let keyring = keyring::Keyring::load(&self.out)?;
+        let keys = keyring.registry().context("the registry's keys were just made")?;
+        let signer = TokenSigner::from_seed(&keys.token_seed, *keyring.directory())?;
+        let path = self.out.join(TOKEN_JWK);
+        write_new(&path, &format!("{}\n", signer.key().to_jwk()), 0o644)
+            .map_err(|error| anyhow!("{}: {error}", path.display()))
+    }
+}
+
+fn refused(error: keyring::KeyringError) -> Failure {
+    match error {
+        keyring::KeyringError::Exists(_) => input(error),
+        error => error.into(),
     }
 }
 

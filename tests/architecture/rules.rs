@@ -73,6 +73,8 @@ pub(crate) const ROOMS: &[Room] = &[
             "epoch",
             "secret",
             "bucket",
+            // The callers that it lists.
+            "access",
             "client",
             "relay",
             "server",

@@ -8,7 +8,7 @@ use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
     EcdsaVerificationAlgorithm, UnparsedPublicKey,
 };
-use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate, X509Extension};
+use x509_parser::prelude::{FromDer as _, ParsedExtension, Pem, X509Certificate, X509Extension};
 
 use super::{ProofError, jwk::Es256, tn_auth_list::TnAuthList};
 
@@ -51,6 +51,20 @@ impl TrustAnchors {
             root.key()?;
         }
         Ok(Self(roots))
+    }
+
+    /// Takes the root certificates of a PEM file.
+    ///
+    /// # Errors
+    /// As [`Self::from_der`]; [`ProofError::Certificate`] also for what is no PEM,
+    /// or holds no certificate.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, ProofError> {
+        let certificate = |block: Result<Pem, _>| match block {
+            Ok(block) if block.label == "CERTIFICATE" => Ok(block.contents),
+            _ => Err(ProofError::Certificate),
+        };
+        let roots = Pem::iter_from_buffer(pem).map(certificate).collect::<Result<Vec<_>, _>>()?;
+        if roots.is_empty() { Err(ProofError::Certificate) } else { Self::from_der(roots) }
     }
 
     /// How many there are.

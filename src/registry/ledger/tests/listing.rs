@@ -35,8 +35,10 @@ async fn a_provider_pages_through_its_own_mappings_each_once_and_no_others() {
             assert_eq!(people, (0..40).map(|n| sii(n).as_str().to_owned()).collect());
             let own = |mapped: &Mapped| mapped.which.ssi.provider().as_str() == "wa.example";
             assert!(listed.iter().all(own));
-            let hidden: Vec<_> =
-                listed.iter().filter(|mapped| mapped.which.circle == Some(circle(1))).collect();
+            let hidden: Vec<_> = listed
+                .iter()
+                .filter(|mapped| mapped.which.circle == Some(circle(1).id()))
+                .collect();
             assert_eq!(hidden.len(), 1);
         }
         let nothing = scene.ledger.list(&provider("tm.example"), None, 10).await.unwrap();
@@ -60,7 +62,7 @@ async fn whoever_controls_an_identifier_sees_all_of_it_and_may_then_act() {
         let alice = sii(1);
         scene.claimed(&alice, "wa.example", "a").await;
         scene.claimed(&alice, "sg.example", "b").await;
-        let hidden = claim_in(&alice, "wa.example", "c", &circle(1));
+        let hidden = claim_in(&alice, "wa.example", "c", circle(1));
         scene.ledger.claim(NOW_S, hidden).await.unwrap();
         scene.claimed(&sii(2), "wa.example", "other").await;
         let before = scene.bytes().await;

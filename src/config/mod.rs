@@ -1,5 +1,7 @@
 //! `blindbook.toml`: the settings of `serve`, checked before a port is bound.
 
+mod registry;
+
 use std::{
     fs, io,
     net::SocketAddr,
@@ -7,6 +9,10 @@ use std::{
 };
 
 use serde::Deserialize;
+
+pub use self::registry::{
+    CodeChannel, IdentityIssuerConfig, RegistryConfig, RegistryConfigError, TokenIssuerConfig,
+};
 
 /// The longest configuration that is read.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -43,6 +49,9 @@ pub enum ConfigError {
     /// A region that is no CLDR code.
     #[error("regions must be CLDR region codes of two capital letters, as \"DE\"")]
     Region,
+    /// The registry or one of its callers.
+    #[error(transparent)]
+    Registry(#[from] RegistryConfigError),
     /// A log level that is none.
     #[error("log must be one of error, warn, info, debug, trace")]
     Log,
@@ -83,6 +92,8 @@ pub struct Config {
     pub store_cache_bytes: u64,
     /// CLDR region codes that the directory serves; empty for all.
     pub regions: Vec<String>,
+    /// The live registry; `None` if the directory changes by loads alone.
+    pub registry: Option<RegistryConfig>,
     /// The level of the logs.
     pub log: String,
 }
@@ -109,6 +120,9 @@ struct File {
     regions: Vec<String>,
     #[serde(default = "defaults::log")]
     log: String,
+    registry: Option<registry::Section>,
+    #[serde(default, rename = "caller")]
+    callers: Vec<registry::CallerSection>,
 }
 
 mod defaults {
@@ -155,6 +169,8 @@ impl Config {
             store_cache_bytes: defaults::store_cache_bytes(),
             regions: Vec::new(),
             log: defaults::log(),
+            registry: None,
+            callers: Vec::new(),
         })
     }
 
@@ -200,6 +216,12 @@ impl Config {
         if file.log.parse::<tracing::Level>().is_err() {
             return Err(ConfigError::Log);
         }
+        let tls_is_on = tls != Tls::InsecurePlaintext;
+        let registry = match file.registry {
+            Some(section) => Some(section.check(&file.callers, tls_is_on)?),
+            None if file.callers.is_empty() => None,
+            None => return Err(RegistryConfigError::NoRegistry.into()),
+        };
         Ok(Self {
             data: file.data,
             keys: file.keys,
@@ -210,6 +232,7 @@ impl Config {
             bucket_cache_bytes: file.bucket_cache_bytes,
             store_cache_bytes: file.store_cache_bytes,
             regions: file.regions,
+            registry,
             log: file.log,
         })
     }
@@ -237,6 +260,8 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/blindbook.toml");
         let config = Config::read(&path).unwrap();
         assert!(matches!(config.tls, Tls::Files { .. }));
+        let registry = config.registry.unwrap();
+        assert!(registry.client_ca.is_some() && registry.callers.has_uris());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `blindbook serve`: a directory, to whoever asks.
 
+mod registry;
+
 use std::{
     fs, io,
     net::SocketAddr,
@@ -78,14 +80,21 @@ async fn serve(config: Config) -> Outcome {
              mount them from elsewhere"
         );
     }
+    let client_ca = config.registry.as_ref().and_then(|registry| registry.client_ca.as_ref());
     let tls = match &config.tls {
         Tls::Files { cert, key } => {
             let cert = read(cert).map_err(input)?;
             let key = Zeroizing::new(read(key).map_err(input)?);
-            Some(server::tls_config(&cert, &key).map_err(input)?)
+            let tls = match client_ca {
+                Some(ca) => server::mutual_tls_config(&cert, &key, &read(ca).map_err(input)?),
+                None => server::tls_config(&cert, &key),
+            };
+            Some(tls.map_err(input)?)
         }
         Tls::InsecurePlaintext => None,
     };
+    let registry = config.registry.as_ref().map(|settings| registry::options(settings, &keyring));
+    let registry = registry.transpose().map_err(input)?;
     let store = SledOptions { cache_bytes: config.store_cache_bytes, ..SledOptions::default() };
     let generations = SledGenerations::open(&config.data, store).await?;
     let options = ServerOptions {
@@ -96,8 +105,11 @@ async fn serve(config: Config) -> Outcome {
         regions: config.regions,
         ..ServerOptions::default()
     };
-    let server =
+    let mut server =
         Server::open(Arc::new(generations), Arc::new(keyring), options, Clock::system()).await?;
+    if let Some(registry) = registry {
+        server = server.with_registry(registry).await?;
+    }
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
