@@ -10,12 +10,19 @@ use http::Uri;
 use rand::RngExt as _;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
-    Request, Response, Status,
+    Request, Response, Status, Streaming,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use super::{ClientError, ClientOptions, error::is_transport};
-use crate::wire::proto::discovery_service_client::DiscoveryServiceClient;
+use crate::wire::{
+    MAX_INVALIDATIONS_BYTES, Watch,
+    proto::{
+        WatchInvalidationsRequest, WatchInvalidationsResponse,
+        discovery_service_client::DiscoveryServiceClient,
+        registry_service_client::RegistryServiceClient,
+    },
+};
 
 pub(super) type Stub = DiscoveryServiceClient<Channel>;
 
@@ -32,7 +39,27 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
+/// A connection on which nothing comes for long is asked whether it still is
+/// one, and given up without an answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A connection to follow changes on.
+pub(super) struct Watching(RegistryServiceClient<Channel>);
+
+impl Watching {
+    /// Asks to be told. There is no end to it, and so no deadline.
+    pub(super) async fn ask(
+        mut self,
+        watch: Watch,
+    ) -> Result<Streaming<WatchInvalidationsResponse>, Status> {
+        let request = WatchInvalidationsRequest::from(watch);
+        Ok(self.0.watch_invalidations(request).await?.into_inner())
+    }
+}
+
 pub(super) struct Pool {
+    endpoint: Endpoint,
     channels: Vec<Channel>,
     next: AtomicUsize,
     pub(super) deadline: Duration,
@@ -45,7 +72,7 @@ impl Pool {
         let endpoint =
             endpoint(&options.server, options.ca_pem.as_deref(), None, options.deadline)?;
         let channels = (0..options.connections).map(|_| endpoint.connect_lazy()).collect();
-        Ok(Self { channels, next: AtomicUsize::new(0), deadline: options.deadline })
+        Ok(Self { endpoint, channels, next: AtomicUsize::new(0), deadline: options.deadline })
     }
 
     /// The next channel in turn.
@@ -62,6 +89,18 @@ impl Pool {
     /// The same for the one long message.
     pub(super) fn stub_for_providers(&self) -> Result<Stub, ClientError> {
         Ok(self.stub()?.max_decoding_message_size(MAX_PROVIDERS_BYTES))
+    }
+
+    /// A connection of its own to follow changes on, made anew each time.
+    pub(super) fn watch(&self) -> Watching {
+        let endpoint = self.endpoint.clone();
+        let channel = endpoint
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .connect_lazy();
+        let stub = RegistryServiceClient::new(channel);
+        Watching(stub.max_decoding_message_size(MAX_INVALIDATIONS_BYTES))
     }
 
     /// A request that names the deadline. The same for every call, whatever is

@@ -25,6 +25,17 @@ const DECOYS: usize = 256;
 pub(super) struct Decoy {
     pub(super) placement: Placement,
     pub(super) input: Secret<32>,
+    /// Whether it is of the stored set, and will be asked again.
+    pub(super) stored: bool,
+}
+
+impl Decoy {
+    fn random(rng: &mut impl CryptoRng) -> Self {
+        let mut placement = [0; 32];
+        rng.fill_bytes(&mut placement);
+        let placement = Placement::from_bytes(placement);
+        Self { placement, input: Secret::random(rng), stored: false }
+    }
 }
 
 /// The stored set.
@@ -52,6 +63,22 @@ impl Decoys {
         self.0.iter().take(count).cloned()
     }
 
+    /// The first of those that are due: a decoy that was asked within the
+    /// refresh period is not asked again within it, since no contact would be.
+    /// When all were, chance makes others, which look like contacts that are
+    /// asked once; those of the set would be known by their haste.
+    pub(super) fn due(
+        &self,
+        count: usize,
+        is_due: impl Fn(&Decoy) -> bool,
+        rng: &mut impl CryptoRng,
+    ) -> Vec<Decoy> {
+        let mut due: Vec<_> =
+            self.0.iter().filter(|decoy| is_due(decoy)).take(count).cloned().collect();
+        due.resize_with(count, || Decoy::random(rng));
+        due
+    }
+
     fn random(rng: &mut impl CryptoRng) -> Zeroizing<Vec<u8>> {
         let mut payload = Zeroizing::new(vec![0; DECOYS * DECOY_BYTES]);
         rng.fill_bytes(&mut payload);
@@ -68,6 +95,7 @@ impl Decoys {
             Some(Decoy {
                 placement: Placement::from_bytes(*placement),
                 input: Secret::new(input.try_into().ok()?),
+                stored: true,
             })
         });
         Some(Self(decoys.collect::<Option<_>>()?))
@@ -101,6 +129,26 @@ mod tests {
         distinct.sort_unstable();
         distinct.dedup();
         assert_eq!(distinct.len(), DECOYS);
+    }
+
+    #[tokio::test]
+    async fn decoys_that_are_not_due_are_passed_over_and_chance_fills_up() {
+        let parts = Parts::new(Arc::new(MemoryState::new()), DirectoryId::from_bytes([1; 16]));
+        let decoys = Decoys::load(&parts).await.unwrap();
+        let all = placements(&decoys, DECOYS);
+        let due = |count, passed: usize| {
+            let is_due = |decoy: &Decoy| !all[..passed].contains(decoy.placement.expose());
+            let due = decoys.due(count, is_due, &mut rand::rng());
+            due.iter().map(|d| (*d.placement.expose(), d.stored)).collect::<Vec<_>>()
+        };
+        let stored = |range: std::ops::Range<usize>| {
+            all[range].iter().map(|placement| (*placement, true)).collect::<Vec<_>>()
+        };
+        assert_eq!(due(3, 0), stored(0..3));
+        assert_eq!(due(3, 5), stored(5..8));
+        let short = due(3, DECOYS - 1);
+        assert_eq!(short[..1], stored(DECOYS - 1..DECOYS));
+        assert!(short[1..].iter().all(|(placement, kept)| !kept && !all.contains(placement)));
     }
 
     #[tokio::test]

@@ -172,6 +172,12 @@ impl Directory {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How long answers are kept. Asks nothing.
+    pub(super) fn refresh_period_s(&self) -> u64 {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.as_ref().map_or(0, |view| view.parameters.refresh_period_s.into())
+    }
+
     /// The directory as it is known, after the fetch that the schedule asks
     /// for, if any.
     pub(super) async fn view(self: &Arc<Self>) -> Result<Arc<View>, ClientError> {

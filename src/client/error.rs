@@ -243,6 +243,13 @@ pub enum ClientError {
         provider: Provider,
     },
 
+    /// What the server tells of changes breaks a rule.
+    #[error(
+        "the server tells changes of the directory in a wrong form ({0}): nothing of it was \
+         taken, and its operator must know"
+    )]
+    InvalidationsMalformed(WireError),
+
     // Client and server do not fit each other.
     /// Well signed, but not what this version reads.
     #[error(
@@ -375,7 +382,8 @@ impl ClientError {
             | Self::MorePrefixBitsDemanded { .. }
             | Self::MappingForged { .. }
             | Self::ProviderUnknown { .. }
-            | Self::ProviderKeyChanged { .. } => Fault::Server,
+            | Self::ProviderKeyChanged { .. }
+            | Self::InvalidationsMalformed(_) => Fault::Server,
             Self::ParametersMalformed(_)
             | Self::ProvidersMalformed(_)
             | Self::DirectoryTooDeep { .. }

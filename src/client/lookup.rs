@@ -16,22 +16,24 @@ use tokio::{task::JoinHandle, time::timeout_at};
 use tonic::{Code, Status};
 
 use super::{
-    Answer, ClientError, Fault, Found,
+    Answer, ClientError, Clock, Fault,
     blocking::blocking,
+    cache::{Aside, Cache, Entry, Key, Outcome, Outputs},
     connect::{Pool, Stub, pause},
-    decoys::SharedDecoys,
+    decoys::{Decoy, SharedDecoys},
     directory::{Directory, View},
     error::is_transport,
-    pins::Trust,
-    question::{Asked, Question, Requests, batches, sent_bits},
+    marks::Mark,
+    question::{Asked, Blinded, Question, Requests, batches, sent_bits},
     versions::{Seen, Versions},
 };
 use crate::{
-    bucket::{Bucket, BucketNumber, EntryKeys, Opened, PrefixBits},
+    bucket::{Bucket, BucketNumber, Circle, EntryKeys, PrefixBits},
     epoch::Epoch,
     identifier::Sii,
-    oprf::{OprfError, Output},
-    wire::{Evaluation, WireError, bucket_from_proto},
+    oprf::OprfError,
+    secret::Secret,
+    wire::{Evaluation, WireError, bucket_from_proto, proto},
 };
 
 /// Everything that a lookup needs; one for all clones of a client.
@@ -40,10 +42,22 @@ pub(super) struct Lookups {
     pub(super) directory: Arc<Directory>,
     pub(super) versions: Arc<Versions>,
     pub(super) decoys: SharedDecoys,
+    pub(super) cache: Arc<Cache>,
+    pub(super) circle: Option<Circle>,
     pub(super) pinned: PrefixBits,
+    pub(super) clock: Clock,
 }
 
-type Results = Vec<(usize, Result<Answer, ClientError>)>;
+/// When the network is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Once in the refresh period.
+    Due,
+    /// Now.
+    Now,
+}
+
+type Results = Vec<(usize, Outcome)>;
 
 /// A batch that was answered: what it holds is being opened, or it is a lie.
 /// After a lie the remaining batches go out all the same: what follows an
@@ -89,6 +103,18 @@ impl Failed {
     }
 }
 
+/// What an exchange brought, verified.
+struct Exchanged {
+    /// The right bucket for each prefix.
+    buckets: Vec<Bucket>,
+    /// Their marks, taken before they were asked for.
+    marks: Vec<Arc<Mark>>,
+    /// Of each lookup, by epoch.
+    outputs: OutputsByEpoch,
+}
+
+type OutputsByEpoch = Vec<(Epoch, Vec<Outputs>)>;
+
 /// The verified buckets of an answer.
 struct Fetched {
     /// What was seen of every one.
@@ -99,42 +125,40 @@ struct Fetched {
 }
 
 impl Lookups {
+    /// What the cache answers; nothing when the time of an answer has ended.
+    pub(super) fn cached(&self, sii: &Sii, now_s: u64) -> Option<Outcome> {
+        let period_s = self.directory.refresh_period_s();
+        self.cache.get(sii.as_bytes(), now_s, period_s)?.outcome(now_s)
+    }
+
     pub(super) async fn many(
         &self,
         siis: &[Sii],
-    ) -> Result<Vec<Result<Answer, ClientError>>, ClientError> {
+        when: When,
+    ) -> Result<Vec<Outcome>, ClientError> {
+        let now_s = self.clock.now_s();
         let mut places: HashMap<&Sii, usize> = HashMap::with_capacity(siis.len());
-        let mut asked = Vec::with_capacity(siis.len());
+        let mut results: Vec<Option<Outcome>> = Vec::with_capacity(siis.len());
+        let mut asked = Vec::new();
         let place_of: Vec<usize> = siis
             .iter()
             .map(|sii| {
                 *places.entry(sii).or_insert_with(|| {
-                    asked.push(Asked::Contact(asked.len(), sii.clone()));
-                    asked.len() - 1
+                    let place = results.len();
+                    let cached = match when {
+                        When::Due => self.cached(sii, now_s),
+                        When::Now => None,
+                    };
+                    if cached.is_none() {
+                        asked.push(Asked::Contact(place, sii.clone()));
+                    }
+                    results.push(cached);
+                    place
                 })
             })
             .collect();
-        if asked.is_empty() {
-            return Ok(Vec::new());
-        }
-        let contacts = asked.len();
-
-        let depth = self.directory.view().await?.parameters.prefix_bits;
-        let sizes = batches(contacts, depth, self.pinned)?;
-        let room: usize = sizes.iter().sum();
-        asked.extend(self.decoys.first(room - contacts).map(Asked::Decoy));
-        // Over all batches: a decoy is as likely in any of them.
-        asked.shuffle(&mut rand::rng());
-
-        let mut opening = Vec::with_capacity(sizes.len());
-        for size in sizes {
-            let batch: Vec<Asked> = asked.drain(..size.min(asked.len())).collect();
-            opening.push(self.ask(batch).await?);
-        }
-        let opening = opening.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let mut results: Vec<Option<Result<Answer, ClientError>>> = vec![None; contacts];
-        for opening in opening {
-            for (place, result) in opening.await.map_err(|_| ClientError::Computation)? {
+        if !asked.is_empty() {
+            for (place, result) in self.ask_all(asked, when, now_s).await? {
                 if let Some(slot) = results.get_mut(place) {
                     *slot = Some(result);
                 }
@@ -144,25 +168,81 @@ impl Lookups {
         place_of.into_iter().map(|place| result(place).ok_or(ClientError::Computation)).collect()
     }
 
+    /// Asks the network, in batches that decoys fill up.
+    async fn ask_all(
+        &self,
+        mut asked: Vec<Asked>,
+        when: When,
+        now_s: u64,
+    ) -> Result<Results, ClientError> {
+        let depth = self.directory.view().await?.parameters.prefix_bits;
+        let sizes = batches(asked.len(), depth, self.pinned)?;
+        let room: usize = sizes.iter().sum();
+        let free = room - asked.len();
+        match when {
+            When::Due => {
+                let period_s = self.directory.refresh_period_s();
+                let is_due = |decoy: &Decoy| {
+                    self.cache.get(decoy.input.expose(), now_s, period_s).is_none()
+                };
+                let due = self.decoys.due(free, is_due, &mut rand::rng());
+                asked.extend(due.into_iter().map(Asked::Decoy));
+            }
+            // Contacts are asked out of turn, and so are decoys.
+            When::Now => asked.extend(self.decoys.first(free).map(Asked::Decoy)),
+        }
+        // Over all batches: a decoy is as likely in any of them.
+        asked.shuffle(&mut rand::rng());
+
+        let mut opening = Vec::with_capacity(sizes.len());
+        for size in sizes {
+            let batch: Vec<Asked> = asked.drain(..size.min(asked.len())).collect();
+            opening.push(self.ask(batch, now_s).await?);
+        }
+        let mut results = Vec::new();
+        let mut lie = None;
+        for opening in opening {
+            match opening {
+                Ok(opening) => results.extend(opening.await.map_err(|_| ClientError::Computation)?),
+                Err(error) => {
+                    lie.get_or_insert(error);
+                }
+            }
+        }
+        // Stored before it is used, whatever it is.
+        self.cache.save().await?;
+        lie.map_or(Ok(results), Err)
+    }
+
     /// Asks one batch. Opening what came goes on beside the caller.
-    async fn ask(&self, asked: Vec<Asked>) -> Result<Asking, ClientError> {
+    async fn ask(&self, asked: Vec<Asked>, now_s: u64) -> Result<Asking, ClientError> {
         let deadline = self.pool.deadline();
-        timeout_at(deadline, self.ask_in_time(asked))
+        timeout_at(deadline, self.ask_in_time(asked, now_s))
             .await
             .map_err(|_| ClientError::DeadlineExceeded(self.pool.deadline))?
     }
 
-    async fn ask_in_time(&self, asked: Vec<Asked>) -> Result<Asking, ClientError> {
-        let question = blocking(move || Question::blind(asked, &mut rand::rng())).await?;
-        let question = Arc::new(question);
+    /// Whether outputs are asked for depends on what was asked before, and on
+    /// nothing that was found: a batch is evaluated whole, or not at all when
+    /// the outputs of all of its lookups, decoys too, are known.
+    async fn ask_in_time(&self, asked: Vec<Asked>, now_s: u64) -> Result<Asking, ClientError> {
+        let question = Arc::new(Question::new(asked));
         let mut view = self.directory.view().await?;
+        let mut known = self.known(&question, &view);
+        let mut blinded = None;
         let (mut may_reconnect, mut may_refresh) = (true, true);
         loop {
-            let requests = question.requests(&view.parameters, self.pinned)?;
-            match self.exchange(&question, &requests, &view).await {
-                Ok((buckets, outputs)) => {
+            if known.is_none() && blinded.is_none() {
+                blinded = Some(self.blind(&question).await?);
+            }
+            let requests = question.requests(blinded.as_deref(), &view.parameters, self.pinned)?;
+            match self.exchange(blinded.as_ref(), known.as_ref(), &requests, &view).await {
+                Ok(exchanged) => {
+                    let (cache, circle) = (Arc::clone(&self.cache), self.circle.is_some());
                     return Ok(Ok(tokio::task::spawn_blocking(move || {
-                        open(&question, &buckets, &outputs, &view)
+                        let (entries, results) = open(&question, exchanged, circle, now_s, &view);
+                        cache.keep(entries.into_iter());
+                        results
                     })));
                 }
                 Err(failed) if failed.is_silent() && may_reconnect => {
@@ -175,6 +255,7 @@ impl Lookups {
                         if may_refresh { self.directory.newer_than(&view).await? } else { None };
                     may_refresh = false;
                     view = newer.ok_or_else(|| self.contradiction(&stale, &view))?;
+                    known = self.known(&question, &view);
                 }
                 Err(Failed::Call { status, .. }) => {
                     return Err(ClientError::from_status(&status, self.pool.deadline));
@@ -183,6 +264,18 @@ impl Lookups {
                 Err(Failed::Wrong(error)) => return Err(error),
             }
         }
+    }
+
+    /// The outputs of a batch under every active epoch, if all are known.
+    fn known(&self, question: &Question, view: &View) -> Option<OutputsByEpoch> {
+        let epochs: Vec<Epoch> = view.parameters.epochs.iter().map(|known| known.epoch).collect();
+        self.cache.outputs(question.inputs(), &epochs)
+    }
+
+    async fn blind(&self, question: &Arc<Question>) -> Result<Arc<Blinded>, ClientError> {
+        let (question, circle) = (Arc::clone(question), self.circle.clone());
+        let blind = move || Blinded::new(&question, circle.as_ref(), &mut rand::rng());
+        Ok(Arc::new(blocking(blind).await?))
     }
 
     /// What it means when the server does not stand by its own parameters.
@@ -198,57 +291,58 @@ impl Lookups {
     }
 
     /// One round trip and all checks that do not depend on what is found.
+    /// Elements that were blinded are sent even if their outputs have become
+    /// known.
     async fn exchange(
         &self,
-        question: &Arc<Question>,
+        blinded: Option<&Arc<Blinded>>,
+        known: Option<&OutputsByEpoch>,
         requests: &Requests,
         view: &Arc<View>,
-    ) -> Result<(Vec<Bucket>, Vec<(Epoch, Vec<Output>)>), Failed> {
+    ) -> Result<Exchanged, Failed> {
         let depth = view.parameters.prefix_bits;
         let before = self.versions.before(depth, &requests.numbers);
+        let right = requests.right.iter().filter_map(|at| requests.numbers.get(*at).copied());
+        let marks = self.cache.marks(depth, right);
         let stub = self.pool.stub()?;
-        // Each is awaited to its end, whatever becomes of the other.
-        let (evaluated, fetched) = tokio::join!(
-            self.evaluate(stub.clone(), question.elements(), requests),
-            self.fetch(stub, requests, view, &before),
-        );
-        let (evaluations, fetched) = match (evaluated, fetched) {
-            (Ok(evaluations), Ok(fetched)) => (evaluations, fetched),
-            (Err(stale @ Failed::Stale(_)), _) | (_, Err(stale @ Failed::Stale(_))) => {
-                return Err(stale);
+        let named = |epoch: &&Epoch| view.parameters.key(**epoch).is_some();
+        let (fetched, outputs) = if let (Some(evaluate), Some(blinded)) =
+            (&requests.evaluate, blinded)
+        {
+            // Each is awaited to its end, whatever becomes of the other.
+            let (evaluated, fetched) = tokio::join!(
+                self.evaluate(stub.clone(), blinded.elements(), evaluate),
+                self.fetch(stub, requests, view, &before),
+            );
+            let (evaluations, fetched) = both(evaluated, fetched)?;
+            let evaluated: BTreeSet<Epoch> = evaluations.iter().map(|of| of.epoch).collect();
+            if let Some(epoch) = evaluated.union(&fetched.epochs).find(|epoch| !named(epoch)) {
+                return Err(Failed::Stale(Stale::Unknown(*epoch)));
             }
-            (Err(failed), Err(also)) => {
-                // Silent only if both are.
-                return Err(if failed.is_silent() { also } else { failed });
+            if let Some(epoch) = fetched.epochs.difference(&evaluated).next() {
+                return Err(ClientError::EpochNotEvaluated { epoch: *epoch }.into());
             }
-            (Err(Failed::Call { status, .. }), Ok(_))
-            | (Ok(_), Err(Failed::Call { status, .. })) => {
-                return Err(Failed::Call { status, answered: true });
+            let (blinded, view) = (Arc::clone(blinded), Arc::clone(view));
+            (fetched, blocking(move || finalize(&blinded, evaluations, &view)).await?)
+        } else {
+            let fetched = self.fetch(stub, requests, view, &before).await?;
+            if let Some(epoch) = fetched.epochs.iter().find(|epoch| !named(epoch)) {
+                return Err(Failed::Stale(Stale::Unknown(*epoch)));
             }
-            (Err(failed), Ok(_)) | (Ok(_), Err(failed)) => return Err(failed),
+            (fetched, known.cloned().unwrap_or_default())
         };
-        let named = |epoch: &Epoch| view.parameters.key(*epoch).is_some();
-        let evaluated: BTreeSet<Epoch> = evaluations.iter().map(|of| of.epoch).collect();
-        if let Some(epoch) = evaluated.union(&fetched.epochs).find(|epoch| !named(epoch)) {
-            return Err(Failed::Stale(Stale::Unknown(*epoch)));
-        }
-        if let Some(epoch) = fetched.epochs.difference(&evaluated).next() {
-            return Err(ClientError::EpochNotEvaluated { epoch: *epoch }.into());
-        }
-        let (question, view) = (Arc::clone(question), Arc::clone(view));
-        let outputs = blocking(move || finalize(&question, evaluations, &view)).await?;
         self.versions.raise(depth, fetched.shown).await?;
-        Ok((fetched.buckets, outputs))
+        Ok(Exchanged { buckets: fetched.buckets, marks, outputs })
     }
 
     async fn evaluate(
         &self,
         mut stub: Stub,
         elements: usize,
-        requests: &Requests,
+        request: &proto::EvaluateRequest,
     ) -> Result<Vec<Evaluation>, Failed> {
         let response = stub
-            .evaluate(self.pool.request(requests.evaluate.clone()))
+            .evaluate(self.pool.request(request.clone()))
             .await
             .map_err(|status| Failed::call(status, false))?
             .into_inner();
@@ -310,74 +404,99 @@ impl Lookups {
     }
 }
 
+/// What two calls that went out at once brought, or why they failed.
+fn both<A, B>(evaluated: Result<A, Failed>, fetched: Result<B, Failed>) -> Result<(A, B), Failed> {
+    match (evaluated, fetched) {
+        (Ok(evaluations), Ok(fetched)) => Ok((evaluations, fetched)),
+        (Err(stale @ Failed::Stale(_)), _) | (_, Err(stale @ Failed::Stale(_))) => Err(stale),
+        // Silent only if both are.
+        (Err(failed), Err(also)) => Err(if failed.is_silent() { also } else { failed }),
+        (Err(Failed::Call { status, .. }), Ok(_)) | (Ok(_), Err(Failed::Call { status, .. })) => {
+            Err(Failed::Call { status, answered: true })
+        }
+        (Err(failed), Ok(_)) | (Ok(_), Err(failed)) => Err(failed),
+    }
+}
+
 /// Verifies the proof of every epoch that was evaluated.
 fn finalize(
-    question: &Question,
+    blinded: &Blinded,
     evaluations: Vec<Evaluation>,
     view: &View,
-) -> Result<Vec<(Epoch, Vec<Output>)>, ClientError> {
+) -> Result<OutputsByEpoch, ClientError> {
     let outputs = evaluations.into_iter().map(|Evaluation { epoch, evaluated_elements, proof }| {
         let key = view.parameters.key(epoch).ok_or(ClientError::EpochUnknown { epoch })?;
-        let outputs = question.batch().finalize(&evaluated_elements, &proof, key);
+        let outputs = blinded.batch().finalize(&evaluated_elements, &proof, key);
         let outputs = outputs.map_err(|fault| match fault {
             OprfError::InvalidProof => ClientError::ProofInvalid { epoch },
             fault => ClientError::EvaluationInvalid { epoch, fault },
         })?;
-        Ok((epoch, outputs))
+        Ok((epoch, blinded.outputs(&outputs).ok_or(ClientError::Computation)?))
     });
     outputs.collect()
 }
 
-/// Opens what was found, each lookup in its own bucket under the output of
+/// Opens what was found, each lookup in its own bucket under the outputs of
 /// that bucket's epoch.
 fn open(
     question: &Question,
-    buckets: &[Bucket],
-    outputs: &[(Epoch, Vec<Output>)],
+    exchanged: Exchanged,
+    circle: bool,
+    asked_at_s: u64,
     view: &View,
-) -> Results {
-    let outputs_of = |bucket: &Bucket| {
-        outputs.iter().find(|(epoch, _)| *epoch == bucket.epoch).map(|(_, all)| all.as_slice())
-    };
-    let answered = question.answered(outputs_of, buckets);
-    answered
-        .filter_map(|(asked, bucket, output)| match asked {
-            Asked::Contact(place, sii) => {
-                let opened = EntryKeys::of(output.expose()).open_all(
-                    &view.parameters.directory,
-                    bucket.epoch,
-                    &bucket.iter(),
-                );
-                Some((*place, answer(sii, opened, view)))
+) -> (Vec<Arc<Entry>>, Results) {
+    let Exchanged { buckets, marks, outputs } = exchanged;
+    let mut by_epoch: Vec<_> =
+        outputs.into_iter().map(|(epoch, outputs)| (epoch, outputs.into_iter())).collect();
+    let (mut entries, mut results) = (Vec::new(), Vec::new());
+    for (((asked, placement), bucket), mark) in question.asked().zip(&buckets).zip(marks) {
+        let outputs: Vec<(Epoch, Outputs)> = by_epoch
+            .iter_mut()
+            .filter_map(|(epoch, outputs)| Some((*epoch, outputs.next()?)))
+            .collect();
+        let outcome = match asked {
+            Asked::Contact(_, sii) => {
+                let of_epoch = outputs.iter().find(|(epoch, _)| *epoch == bucket.epoch);
+                let Some((_, of_epoch)) = of_epoch else { continue };
+                Some(answer(sii, bucket, of_epoch, circle, asked_at_s, view).map(Arc::new))
             }
             Asked::Decoy(_) => None,
-        })
-        .collect()
-}
-
-fn answer(sii: &Sii, opened: Opened, view: &View) -> Result<Answer, ClientError> {
-    for signed in &opened.mappings {
-        let provider = signed.mapping.ssi.provider();
-        match view.trust.get(provider) {
-            Some(Trust::Key(key)) => signed.verify(sii, key).map_err(|fault| {
-                ClientError::MappingForged { provider: provider.clone(), fault }
-            })?,
-            Some(Trust::Changed) => {
-                return Err(ClientError::ProviderKeyChanged { provider: provider.clone() });
-            }
-            None => return Err(ClientError::ProviderUnknown { provider: provider.clone() }),
+        };
+        let entry = Arc::new(Entry {
+            key: Key::of(asked.input()),
+            placement: placement.clone(),
+            asked_at_s,
+            bits: bucket.prefix_bits,
+            version: bucket.version,
+            mark,
+            outputs,
+            outcome,
+            aside: Aside::default(),
+        });
+        if let (Asked::Contact(place, _), Some(outcome)) = (asked, entry.outcome(asked_at_s)) {
+            results.push((*place, outcome));
+        }
+        if asked.is_asked_again() {
+            entries.push(entry);
         }
     }
-    // The greatest time, and of equal ones the lowest n.
-    let since = opened.mappings.iter().map(|signed| signed.mapping.default_since);
-    let latest = since.clone().max();
-    let default = since.clone().position(|since| Some(since) == latest);
-    let mappings = opened.mappings.into_iter().enumerate().map(|(n, signed)| Found {
-        ssi: signed.mapping.ssi,
-        audience: signed.mapping.audience,
-        default: Some(n) == default,
-        ttl_s: signed.mapping.ttl_s,
-        verified_until_s: signed.mapping.verified_until,
-    });
-    Ok(Answer { sii: sii.clone(), mappings: mappings.collect(), damaged: opened.damaged })
+    (entries, results)
+}
+
+/// Opens the mappings of one identifier, with and without circle, and verifies
+/// them.
+fn answer(
+    sii: &Sii,
+    bucket: &Bucket,
+    outputs: &Outputs,
+    circle: bool,
+    asked_at_s: u64,
+    view: &View,
+) -> Result<Answer, ClientError> {
+    let open = |output: &Secret<64>| {
+        let directory = &view.parameters.directory;
+        EntryKeys::of(output.expose()).open_all(directory, bucket.epoch, &bucket.iter())
+    };
+    let of_circle = outputs.circle.as_ref().filter(|_| circle).map(open).unwrap_or_default();
+    Answer::verify(sii, open(&outputs.open), of_circle, asked_at_s, view)
 }

@@ -4,6 +4,7 @@
 //! A lookup is one round trip of two calls that go out at once: the identifier,
 //! blinded, beside an element of chance, for the OPRF (RFC 9497); and the
 //! leading bits of the identifier's hash, for the bucket in which it would lie.
+//! The first is left out when its output is known from an earlier lookup.
 //! What comes back is verified whole, with the key that is pinned in
 //! [`ClientOptions`]: the evaluation's proof, the bucket's signature and
 //! version, each mapping's signature. Then the entry opens, or there is none.
@@ -59,12 +60,16 @@
 //! this side is to blame. No error holds an identifier or a text that the
 //! server chose.
 
+mod answer;
 mod blocking;
+mod cache;
 mod connect;
 mod decoys;
 mod directory;
 mod error;
+mod follow;
 mod lookup;
+mod marks;
 mod options;
 mod pins;
 mod question;
@@ -74,61 +79,33 @@ mod versions;
 
 use std::{fmt, sync::Arc};
 
+pub use answer::{Answer, Found};
 pub use error::{ClientError, Fault};
-pub use options::ClientOptions;
+pub use follow::{Follower, Link};
+pub use options::{ClientOptions, Reconnect};
+pub use state::{FolderState, MemoryState, Part, Shard, State, StateError};
 
-pub use crate::clock::Clock;
-pub use state::{FolderState, MemoryState, Part, State, StateError};
+pub use crate::{bucket::Circle, clock::Clock};
 
 use self::{
-    connect::Pool, decoys::Decoys, directory::Directory, lookup::Lookups, state::Parts,
+    cache::Cache,
+    connect::Pool,
+    decoys::Decoys,
+    directory::Directory,
+    follow::Following,
+    lookup::{Lookups, When},
+    state::Parts,
     versions::Versions,
 };
-use crate::{
-    bucket::{Audience, DirectoryId},
-    identifier::{Sii, Ssi},
-    wire::Parameters,
-};
+use crate::{bucket::DirectoryId, identifier::Sii, wire::Parameters};
 
-/// One mapping of an identifier, verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Who is found, and where.
-    pub ssi: Ssi,
-    /// Whom the mapping is meant for.
-    pub audience: Audience,
-    /// Whether the identifier's owner prefers this mapping; one of them is.
-    pub default: bool,
-    /// Seconds for which the mapping may be kept.
-    pub ttl_s: u32,
-    /// Until when the mapping counts as verified, seconds since 1970; 0 when
-    /// its provider vouches without end.
-    pub verified_until_s: u32,
-}
-
-/// What was found under an identifier: nothing, too, is an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The identifier.
-    pub sii: Sii,
-    /// Its mappings, in the directory's order.
-    pub mappings: Vec<Found>,
-    /// How many entries of this identifier did not open and were skipped: the
-    /// directory is damaged, or its server lies. Not told to anybody.
-    pub damaged: usize,
-}
-
-impl Answer {
-    /// The mapping that the identifier's owner prefers.
-    #[must_use]
-    pub fn default(&self) -> Option<&Found> {
-        self.mappings.iter().find(|found| found.default)
-    }
-}
-
-/// A client of one directory. Clones share connections, parameters and state.
+/// A client of one directory. Clones share connections, parameters, cached
+/// answers and state.
 #[derive(Clone)]
-pub struct Client(Arc<Lookups>);
+pub struct Client {
+    lookups: Arc<Lookups>,
+    following: Arc<Following>,
+}
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,24 +129,48 @@ impl Client {
         let parts = Parts::new(state, DirectoryId::of(&options.identity));
         let versions = Versions::load(&parts).await?;
         let decoys = Arc::new(Decoys::load(&parts).await?);
+        let (capacity, circle) = (options.cached_answers, options.circle.clone());
+        let cache = Cache::load(&parts, capacity, circle.as_ref()).await?;
+        let clock = options.clock.clone();
+        let following =
+            Following::load(&pool, &cache, &parts, options.reconnect, clock.clone()).await?;
         let directory = Directory::open(&options, &pool, &parts).await?;
         let pinned = options.max_prefix_bits;
-        Ok(Self(Arc::new(Lookups { pool, directory, versions, decoys, pinned })))
+        let lookups =
+            Lookups { pool, directory, versions, decoys, cache, circle, pinned, clock };
+        Ok(Self { lookups: Arc::new(lookups), following })
     }
 
-    /// Looks one identifier up.
+    /// Looks one identifier up: in the cache, or, once in the directory's
+    /// refresh period, in the directory.
     ///
     /// # Errors
     /// The server cannot be reached in time or lies, or a mapping cannot be
-    /// trusted.
-    pub async fn lookup(&self, sii: &Sii) -> Result<Answer, ClientError> {
-        let mut answers = self.lookup_many(std::slice::from_ref(sii)).await?;
-        answers.pop().ok_or(ClientError::Computation)?
+    /// trusted. The last, too, is kept until the period's end.
+    pub async fn lookup(&self, sii: &Sii) -> Result<Arc<Answer>, ClientError> {
+        self.one(sii, When::Due).await
+    }
+
+    /// Looks one identifier up in the directory, whatever is cached. A caller
+    /// that refreshes because an answer is stale, or because it is a hit, tells
+    /// the server so: refresh for reasons of one's own.
+    ///
+    /// # Errors
+    /// As [`Self::lookup`].
+    pub async fn refresh(&self, sii: &Sii) -> Result<Arc<Answer>, ClientError> {
+        self.one(sii, When::Now).await
+    }
+
+    /// What [`Self::lookup`] would answer from the cache; `None` when it would
+    /// ask the directory. Neither waits nor asks nor reads a file.
+    #[must_use]
+    pub fn cached(&self, sii: &Sii) -> Option<Result<Arc<Answer>, ClientError>> {
+        self.lookups.cached(sii, self.lookups.clock.now_s())
     }
 
     /// Looks many identifiers up, in batches of up to 256: one result for each
     /// that is given, in the order given. The same identifier twice is asked
-    /// once.
+    /// once, and what the cache answers is not asked.
     ///
     /// Who syncs an address book gives all of it each time: what is asked
     /// today and was not yesterday is new to the server too.
@@ -180,8 +181,26 @@ impl Client {
     pub async fn lookup_many(
         &self,
         siis: &[Sii],
-    ) -> Result<Vec<Result<Answer, ClientError>>, ClientError> {
-        self.0.many(siis).await
+    ) -> Result<Vec<Result<Arc<Answer>, ClientError>>, ClientError> {
+        self.lookups.many(siis, When::Due).await
+    }
+
+    /// Looks many identifiers up in the directory, whatever is cached.
+    ///
+    /// # Errors
+    /// As [`Self::lookup_many`].
+    pub async fn refresh_many(
+        &self,
+        siis: &[Sii],
+    ) -> Result<Vec<Result<Arc<Answer>, ClientError>>, ClientError> {
+        self.lookups.many(siis, When::Now).await
+    }
+
+    /// Follows the directory's changes while [`Follower::run`] runs, so that
+    /// cached answers that may be out of date say so. It never asks for one.
+    #[must_use]
+    pub fn follow(&self) -> Follower {
+        Follower::new(Arc::clone(&self.following))
     }
 
     /// The directory's parameters, fetched anew when the schedule says so.
@@ -189,6 +208,11 @@ impl Client {
     /// # Errors
     /// They are due, and the server cannot be reached or lies.
     pub async fn parameters(&self) -> Result<Parameters, ClientError> {
-        Ok(self.0.directory.view().await?.parameters.clone())
+        Ok(self.lookups.directory.view().await?.parameters.clone())
+    }
+
+    async fn one(&self, sii: &Sii, when: When) -> Result<Arc<Answer>, ClientError> {
+        let mut answers = self.lookups.many(std::slice::from_ref(sii), when).await?;
+        answers.pop().ok_or(ClientError::Computation)?
     }
 }

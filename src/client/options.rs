@@ -6,7 +6,11 @@ use std::time::Duration;
 use ed25519_dalek::VerifyingKey;
 
 use super::ClientError;
-use crate::{bucket::PrefixBits, clock::Clock, identifier::Provider};
+use crate::{
+    bucket::{Circle, PrefixBits},
+    clock::Clock,
+    identifier::Provider,
+};
 
 /// Bits that may be sent unless told otherwise: about 140 entries share them
 /// in the largest directory that uses all of them.
@@ -14,6 +18,10 @@ const MAX_PREFIX_BITS: u32 = 17;
 
 /// Most connections that one client keeps.
 const MAX_CONNECTIONS: usize = 64;
+
+/// Answers kept unless told otherwise: the address books of a few people, in 4
+/// MiB of state.
+const CACHED_ANSWERS: usize = 16_384;
 
 /// How a [`Client`](super::Client) reaches a directory and what it accepts.
 #[derive(Debug, Clone)]
@@ -35,8 +43,34 @@ pub struct ClientOptions {
     /// Keys of application providers that are known otherwise. Those of all
     /// other providers are pinned when they are first seen.
     pub provider_keys: Vec<(Provider, VerifyingKey)>,
+    /// The circle whose mappings are found beside the open ones. What is asked
+    /// is alike with and without.
+    pub circle: Option<Circle>,
+    /// How many answers are kept, the oldest going first; with 0 each lookup
+    /// asks the network.
+    pub cached_answers: usize,
+    /// How soon [`Client::follow`](super::Client::follow) connects again.
+    pub reconnect: Reconnect,
     /// What time it is.
     pub clock: Clock,
+}
+
+/// The pauses before a lost connection is made again: each twice the one
+/// before, and each of them between half and one and a half of that, so that
+/// the clients of a server that restarts do not come all at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reconnect {
+    /// The first pause after a connection that held.
+    pub first: Duration,
+    /// The longest.
+    pub longest: Duration,
+}
+
+impl Default for Reconnect {
+    /// One second to one minute.
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(60) }
+    }
 }
 
 impl ClientOptions {
@@ -51,6 +85,9 @@ impl ClientOptions {
             deadline: Duration::from_secs(10),
             connections: 4,
             provider_keys: Vec::new(),
+            circle: None,
+            cached_answers: CACHED_ANSWERS,
+            reconnect: Reconnect::default(),
             clock: Clock::system(),
         }
     }
@@ -69,6 +106,9 @@ impl ClientOptions {
         if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
             return refuse("connections", "must be 1 to 64");
         }
+        if self.reconnect.first.is_zero() || self.reconnect.longest < self.reconnect.first {
+            return refuse("reconnect", "must pause, and longest for at least as long as first");
+        }
         Ok(())
     }
 }
@@ -85,6 +125,8 @@ mod tests {
         assert!(good.check().is_ok());
         let weak = VerifyingKey::from_bytes(&[0; 32]).unwrap();
         let provider = Provider::parse("wa.example").unwrap();
+        let restless = Reconnect { first: Duration::ZERO, ..Reconnect::default() };
+        let falling = Reconnect { longest: Duration::from_millis(999), ..Reconnect::default() };
         for (bad, name) in [
             (ClientOptions { identity: weak, ..good.clone() }, "identity"),
             (
@@ -93,7 +135,9 @@ mod tests {
             ),
             (ClientOptions { deadline: Duration::ZERO, ..good.clone() }, "deadline"),
             (ClientOptions { connections: 0, ..good.clone() }, "connections"),
-            (ClientOptions { connections: 65, ..good }, "connections"),
+            (ClientOptions { connections: 65, ..good.clone() }, "connections"),
+            (ClientOptions { reconnect: restless, ..good.clone() }, "reconnect"),
+            (ClientOptions { reconnect: falling, ..good }, "reconnect"),
         ] {
             let refused = bad.check();
             assert!(matches!(refused, Err(ClientError::Option { option, .. }) if option == name));

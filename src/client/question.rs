@@ -2,10 +2,11 @@
 //! prefixes stand, and the bytes that ask for them.
 
 use rand::{CryptoRng, seq::SliceRandom as _};
+use zeroize::Zeroizing;
 
-use super::{ClientError, decoys::Decoy};
+use super::{ClientError, cache::Outputs, decoys::Decoy};
 use crate::{
-    bucket::{BucketNumber, Placement, PrefixBits},
+    bucket::{BucketNumber, Circle, Placement, PrefixBits, circle::oprf_input},
     identifier::Sii,
     oprf::{BlindedBatch, Output},
     secret::Secret,
@@ -28,10 +29,19 @@ impl Asked {
         }
     }
 
-    fn input(&self) -> &[u8] {
+    /// The OPRF input, outside of any circle.
+    pub(super) fn input(&self) -> &[u8] {
         match self {
             Self::Contact(_, sii) => sii.as_bytes(),
             Self::Decoy(decoy) => decoy.input.expose(),
+        }
+    }
+
+    /// Whether it may come again, and is kept until then.
+    pub(super) const fn is_asked_again(&self) -> bool {
+        match self {
+            Self::Contact(..) => true,
+            Self::Decoy(decoy) => decoy.stored,
         }
     }
 }
@@ -62,67 +72,34 @@ pub(super) fn batches(
     Ok(sizes)
 }
 
-/// A batch, blinded.
+/// A batch, in the order of its prefixes.
 pub(super) struct Question {
-    /// In the order of the prefixes.
     asked: Vec<Asked>,
     placements: Vec<Placement>,
-    batch: BlindedBatch,
-    /// Where the element of each lookup stands.
-    element_of: Vec<usize>,
 }
 
 impl Question {
-    /// Blinds a batch that is shuffled already: two elements for each lookup,
-    /// the second of a random input, in an order that has nothing to do with
-    /// that of the prefixes.
-    pub(super) fn blind(asked: Vec<Asked>, rng: &mut impl CryptoRng) -> Result<Self, ClientError> {
-        let second: Vec<Secret<32>> = asked.iter().map(|_| Secret::random(rng)).collect();
-        let mut inputs: Vec<(Option<usize>, &[u8])> = asked
-            .iter()
-            .enumerate()
-            .map(|(place, asked)| (Some(place), asked.input()))
-            .chain(second.iter().map(|second| (None, second.expose().as_slice())))
-            .collect();
-        inputs.shuffle(rng);
-        let mut element_of = vec![0; asked.len()];
-        for (element, (place, _)) in inputs.iter().enumerate() {
-            if let Some(slot) = place.and_then(|place| element_of.get_mut(place)) {
-                *slot = element;
-            }
-        }
-        let bytes: Vec<&[u8]> = inputs.iter().map(|(_, input)| *input).collect();
-        let batch = BlindedBatch::blind(&bytes, rng).map_err(ClientError::Input)?;
+    /// Takes a batch that is shuffled already.
+    pub(super) fn new(asked: Vec<Asked>) -> Self {
         let placements = asked.iter().map(Asked::placement).collect();
-        Ok(Self { asked, placements, batch, element_of })
+        Self { asked, placements }
     }
 
-    pub(super) fn batch(&self) -> &BlindedBatch {
-        &self.batch
+    /// What is looked up, in the order of the prefixes.
+    pub(super) fn asked(&self) -> impl Iterator<Item = (&Asked, &Placement)> {
+        self.asked.iter().zip(&self.placements)
     }
 
-    /// How many elements are sent.
-    pub(super) fn elements(&self) -> usize {
-        2 * self.asked.len()
+    /// What names each lookup, in the same order.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = &[u8]> {
+        self.asked.iter().map(Asked::input)
     }
 
-    /// Each lookup with its output and what came for its prefix, given in the
-    /// order of the elements and of the prefixes.
-    pub(super) fn answered<'a, B>(
-        &'a self,
-        outputs: impl Fn(&B) -> Option<&'a [Output]>,
-        buckets: &'a [B],
-    ) -> impl Iterator<Item = (&'a Asked, &'a B, &'a Output)> {
-        let places = self.asked.iter().zip(&self.element_of).zip(buckets);
-        places.filter_map(move |((asked, element), bucket)| {
-            Some((asked, bucket, outputs(bucket)?.get(*element)?))
-        })
-    }
-
-    /// The two requests under these parameters. The blinded elements are the
-    /// same each time.
+    /// The requests under these parameters: for the buckets, and for the
+    /// outputs unless they are known.
     pub(super) fn requests(
         &self,
+        blinded: Option<&Blinded>,
         parameters: &Parameters,
         pinned: PrefixBits,
     ) -> Result<Requests, ClientError> {
@@ -148,9 +125,12 @@ impl Question {
             Some(place * beneath + here.iter().position(|beneath| *beneath == number)?)
         });
         let right = right.collect();
-        let blinded_elements = self.batch.blinded_elements().to_vec().into();
+        let evaluate = blinded.map(|blinded| {
+            let blinded_elements = blinded.batch.blinded_elements().to_vec().into();
+            Evaluate { epoch, blinded_elements }.into()
+        });
         Ok(Requests {
-            evaluate: Evaluate { epoch, blinded_elements }.into(),
+            evaluate,
             fetch: fetch.into(),
             numbers,
             right,
@@ -158,9 +138,83 @@ impl Question {
     }
 }
 
+/// The elements of a batch: the same whenever it is sent.
+pub(super) struct Blinded {
+    batch: BlindedBatch,
+    /// Where the two elements of each lookup stand; the second only if its
+    /// output is of use.
+    elements_of: Vec<(usize, Option<usize>)>,
+}
+
+impl Blinded {
+    /// Blinds two inputs for each lookup, the second of the identifier in the
+    /// circle or else of chance, in an order that has nothing to do with that
+    /// of the prefixes.
+    pub(super) fn new(
+        question: &Question,
+        circle: Option<&Circle>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, ClientError> {
+        let second: Vec<(bool, Zeroizing<Vec<u8>>)> = question
+            .asked
+            .iter()
+            .map(|asked| match (asked, circle) {
+                (Asked::Contact(_, sii), Some(circle)) => (true, oprf_input(sii, Some(circle))),
+                _ => {
+                    let mut chance = Zeroizing::new(vec![0; 32]);
+                    rng.fill_bytes(&mut chance);
+                    (false, chance)
+                }
+            })
+            .collect();
+        let first = question.inputs().enumerate().map(|(place, input)| (2 * place, input));
+        let others = second.iter().enumerate();
+        let others = others.map(|(place, (_, input))| (2 * place + 1, input.as_slice()));
+        let mut inputs: Vec<(usize, &[u8])> = first.chain(others).collect();
+        inputs.shuffle(rng);
+        let bytes: Vec<&[u8]> = inputs.iter().map(|(_, input)| *input).collect();
+        let batch = BlindedBatch::blind(&bytes, rng).map_err(ClientError::Input)?;
+        let mut elements: Vec<(usize, usize)> =
+            inputs.iter().enumerate().map(|(element, (which, _))| (*which, element)).collect();
+        elements.sort_unstable();
+        let (pairs, _) = elements.as_chunks::<2>();
+        let elements_of = pairs
+            .iter()
+            .zip(&second)
+            .map(|([(_, first), (_, other)], (of_use, _))| (*first, of_use.then_some(*other)))
+            .collect();
+        Ok(Self { batch, elements_of })
+    }
+
+    pub(super) fn batch(&self) -> &BlindedBatch {
+        &self.batch
+    }
+
+    /// How many elements are sent.
+    pub(super) fn elements(&self) -> usize {
+        2 * self.elements_of.len()
+    }
+
+    /// The outputs of each lookup, in the order of the prefixes, from those in
+    /// the order of the elements.
+    pub(super) fn outputs(&self, finalized: &[Output]) -> Option<Vec<Outputs>> {
+        let output = |element: usize| Some(Secret::new(*finalized.get(element)?.expose()));
+        self.elements_of
+            .iter()
+            .map(|(first, second)| {
+                let circle = match second {
+                    Some(second) => Some(output(*second)?),
+                    None => None,
+                };
+                Some(Outputs { open: output(*first)?, circle })
+            })
+            .collect()
+    }
+}
+
 /// What goes out at once.
 pub(super) struct Requests {
-    pub(super) evaluate: proto::EvaluateRequest,
+    pub(super) evaluate: Option<proto::EvaluateRequest>,
     pub(super) fetch: proto::FetchBucketsRequest,
     /// The buckets that must come, in order.
     pub(super) numbers: Vec<BucketNumber>,
@@ -187,7 +241,11 @@ mod tests {
             let sii = Sii::from_canonical(&format!("acct:user{n}@wa.example")).unwrap();
             Asked::Contact(n, sii)
         });
-        Question::blind(asked.collect(), &mut rand::rng()).unwrap()
+        Question::new(asked.collect())
+    }
+
+    fn blind(question: &Question, circle: Option<&Circle>) -> Blinded {
+        Blinded::new(question, circle, &mut rand::rng()).unwrap()
     }
 
     fn parameters(prefix_bits: PrefixBits) -> (Parameters, ServerKey) {
@@ -229,34 +287,57 @@ mod tests {
     }
 
     #[test]
-    fn every_lookup_meets_its_own_output_and_bucket() {
-        let question = question(16);
+    fn every_lookup_meets_its_own_outputs_and_bucket() {
         let (parameters, key) = parameters(bits(9));
-        let requests = question.requests(&parameters, bits(6)).unwrap();
-        assert_eq!(requests.fetch.prefix_bits, 6);
-        assert_eq!(requests.numbers.len(), 16 * 8);
-        assert_eq!(requests.evaluate.blinded_elements.len(), 32 * 32);
-        let rng = &mut rand::rng();
-        let (evaluated, proof) =
-            key.blind_evaluate_batch(&requests.evaluate.blinded_elements, rng).unwrap();
-        let outputs = question.batch().finalize(&evaluated, &proof, &key.public_key()).unwrap();
-        let buckets: Vec<_> = requests.right.iter().map(|at| requests.numbers[*at]).collect();
-        let mut seen = 0;
-        for (asked, bucket, output) in question.answered(|_| Some(outputs.as_slice()), &buckets) {
-            let Asked::Contact(_, sii) = asked else { panic!("no decoys here") };
-            assert_eq!(*bucket, Placement::of(sii).bucket(bits(9)));
-            assert!(*output == key.evaluate_many(&[sii]).unwrap()[0]);
-            seen += 1;
+        let circle = Circle::new(Secret::new([9; 32]));
+        for circle in [None, Some(&circle)] {
+            let question = question(16);
+            let blinded = blind(&question, circle);
+            let requests = question.requests(Some(&blinded), &parameters, bits(6)).unwrap();
+            assert_eq!(requests.fetch.prefix_bits, 6);
+            assert_eq!(requests.numbers.len(), 16 * 8);
+            let elements = requests.evaluate.unwrap().blinded_elements;
+            assert_eq!(elements.len(), 32 * 32);
+            let rng = &mut rand::rng();
+            let (evaluated, proof) = key.blind_evaluate_batch(&elements, rng).unwrap();
+            let finalized =
+                blinded.batch().finalize(&evaluated, &proof, &key.public_key()).unwrap();
+            let outputs = blinded.outputs(&finalized).unwrap();
+            let buckets = requests.right.iter().map(|at| requests.numbers[*at]);
+            for (((asked, placement), bucket), outputs) in
+                question.asked().zip(buckets).zip(&outputs)
+            {
+                let Asked::Contact(_, sii) = asked else { panic!("no decoys here") };
+                assert_eq!(bucket, placement.bucket(bits(9)));
+                let expected = |circle| {
+                    let outputs = key.evaluate_many(&[oprf_input(sii, circle).as_slice()]);
+                    Secret::new(*outputs.unwrap()[0].expose())
+                };
+                assert!(outputs.open == expected(None));
+                assert!(outputs.circle == circle.map(|circle| expected(Some(circle))));
+            }
+            assert_eq!(outputs.len(), 16);
         }
-        assert_eq!(seen, 16);
     }
 
     #[test]
     fn elements_stand_in_another_order_than_prefixes() {
         // By chance alike once in 256! / 2^256 batches.
-        let in_order = |question: &Question| question.element_of.is_sorted();
-        assert!(!in_order(&question(256)));
-        assert_ne!(question(64).element_of, question(64).element_of);
+        let order = |question: &Question| {
+            let order = blind(question, None).elements_of.into_iter().map(|(first, _)| first);
+            order.collect::<Vec<_>>()
+        };
+        assert!(!order(&question(256)).is_sorted());
+        let question = question(64);
+        assert_ne!(order(&question), order(&question));
+    }
+
+    #[test]
+    fn known_outputs_are_not_asked_for() {
+        let (parameters, _) = parameters(bits(9));
+        let requests = question(4).requests(None, &parameters, bits(9)).unwrap();
+        assert!(requests.evaluate.is_none());
+        assert_eq!(requests.fetch.prefixes.len(), 4);
     }
 
     #[test]

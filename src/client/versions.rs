@@ -17,7 +17,7 @@ use crate::bucket::{Bucket, BucketNumber, PrefixBits};
 const RECORD_BYTES: usize = 1 + 4 + 8 + 32;
 
 /// A bucket's place: buckets of another depth are other buckets.
-type Place = (PrefixBits, BucketNumber);
+pub(super) type Place = (PrefixBits, BucketNumber);
 
 /// What was seen of a bucket.
 #[derive(Clone, Copy, PartialEq, Eq)]

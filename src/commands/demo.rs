@@ -98,6 +98,8 @@ async fn demo(folder: &Path, records: usize) -> anyhow::Result<()> {
 
     let mut options = ClientOptions::new(&url, identity);
     options.ca_pem = Some(tls.ca.into_bytes());
+    // Each question is shown on the wire, whatever was asked before.
+    options.cached_answers = 0;
     let client = Client::connect(options, Arc::new(MemoryState::new())).await?;
     let outcome = show(&client, &transcript, records).await;
     drop(client);

@@ -39,12 +39,15 @@ pub(crate) struct Lookup {
     /// Region of numbers without `+`, as US
     #[arg(long, value_name = "CODE")]
     region: Option<Region>,
-    /// Where pinned keys, versions and decoys are kept
+    /// Where pinned keys, versions, decoys and answers are kept
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// A provider's key, as `wa.example=ap.pub`, instead of the first one seen
     #[arg(long = "provider-key", value_name = "P=FILE")]
     provider_keys: Vec<String>,
+    /// Ask the provider even if the state holds an answer
+    #[arg(long)]
+    refresh: bool,
     /// How the answer is hidden
     #[arg(long, value_enum, default_value = "bucket")]
     mode: Mode,
@@ -82,7 +85,11 @@ impl Lookup {
         };
         let answers = runtime()?.block_on(async {
             let client = Client::connect(options, state).await?;
-            client.lookup_many(&siis).await
+            if self.refresh {
+                client.refresh_many(&siis).await
+            } else {
+                client.lookup_many(&siis).await
+            }
         });
         self.print(&siis, answers?)
     }
@@ -105,7 +112,7 @@ impl Lookup {
         Ok(options)
     }
 
-    fn print(&self, siis: &[Sii], answers: Vec<Result<Answer, ClientError>>) -> Outcome {
+    fn print(&self, siis: &[Sii], answers: Vec<Result<Arc<Answer>, ClientError>>) -> Outcome {
         let mut out = io::stdout().lock();
         let mut refused = None;
         for (n, (sii, answer)) in siis.iter().zip(answers).enumerate() {
@@ -137,6 +144,9 @@ struct Line<'a> {
     mappings: Vec<MappingLine<'a>>,
     #[serde(skip_serializing_if = "is_zero")]
     damaged: usize,
+    /// The answer was kept, and may be out of date.
+    #[serde(skip_serializing_if = "is_false")]
+    stale: bool,
 }
 
 #[derive(Serialize)]
@@ -153,6 +163,11 @@ const fn is_zero(damaged: &usize) -> bool {
     *damaged == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(stale: &bool) -> bool {
+    !*stale
+}
+
 fn to_json(answer: &Answer) -> Result<String, serde_json::Error> {
     let mappings = answer
         .mappings
@@ -165,7 +180,8 @@ fn to_json(answer: &Answer) -> Result<String, serde_json::Error> {
             ttl_s: found.ttl_s,
         })
         .collect();
-    let line = Line { sii: answer.sii.as_str(), mappings, damaged: answer.damaged };
+    let Answer { damaged, stale, .. } = *answer;
+    let line = Line { sii: answer.sii.as_str(), mappings, damaged, stale };
     serde_json::to_string(&line)
 }
 
@@ -179,6 +195,9 @@ fn write_text(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     }
     if answer.mappings.is_empty() {
         writeln!(out, "  not in this directory")?;
+    }
+    if answer.stale {
+        writeln!(out, "  may have changed since it was asked: --refresh asks again")?;
     }
     if answer.damaged > 0 {
         writeln!(out, "  {} damaged entries skipped", answer.damaged)?;

@@ -126,10 +126,10 @@ impl Sii {
         if sii.as_str() == canonical { Ok(sii) } else { Err(IdentifierError::NotCanonical) }
     }
 
-    /// Takes back what this directory canonicalised, sealed and has just
+    /// Takes back what this side canonicalised, stored and has just
     /// authenticated: nothing but the scheme is looked at, so that a number
     /// stays readable when later metadata would refuse it.
-    #[cfg(feature = "server")]
+    #[cfg(any(feature = "client", feature = "server"))]
     pub(crate) fn from_stored(canonical: &str) -> Option<Self> {
         let (kind, _) = SiiKind::split(canonical)?;
         Some(Self { canonical: Zeroizing::new(canonical.into()), kind })

@@ -22,10 +22,11 @@ use blindbook::{
         self, EpochKey, Evaluate, Evaluation, Fetch, Parameters, ProviderList, SignedBody,
         bucket_to_proto,
         proto::{
-            EvaluateRequest, EvaluateResponse, FetchBucketsRequest, FetchBucketsResponse,
+            self, EvaluateRequest, EvaluateResponse, FetchBucketsRequest, FetchBucketsResponse,
             GetParametersRequest, GetParametersResponse, ListProvidersRequest,
             ListProvidersResponse,
             discovery_service_server::{DiscoveryService, DiscoveryServiceServer},
+            registry_service_server::{RegistryService, RegistryServiceServer},
         },
     },
 };

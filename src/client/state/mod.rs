@@ -1,6 +1,6 @@
 //! What a client remembers between lookups and across restarts, and where.
 //!
-//! A [`State`] is a place for a few small byte strings per directory. The
+//! A [`State`] is a place for some byte strings per directory. The
 //! client writes each whole, with a checksum, and refuses what it did not
 //! write itself: a state that is gone is a fresh start, a state that is
 //! damaged is an error.
@@ -10,11 +10,13 @@ mod memory;
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
+use zeroize::Zeroizing;
+
 pub use folder::FolderState;
 pub use memory::MemoryState;
 
 use super::{ClientError, blocking::blocking};
-use crate::bucket::DirectoryId;
+use crate::bucket::{DirectoryId, Placement};
 
 /// Bytes of the checksum that ends a part.
 const CHECKSUM_BYTES: usize = 32;
@@ -29,13 +31,46 @@ pub enum Part {
     Versions,
     /// What fills batches up.
     Decoys,
+    /// A share of the cached answers and OPRF outputs. It holds whom the owner
+    /// asked for.
+    Answers(Shard),
+    /// Where to go on in the directory's log of changes.
+    Checkpoint,
+}
+
+/// Which share of the cached answers: they lie in sixteen parts, so that a
+/// lookup writes a sixteenth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shard(u8);
+
+impl Shard {
+    const NAMES: [&str; 16] = [
+        "answers-0", "answers-1", "answers-2", "answers-3", "answers-4", "answers-5", "answers-6",
+        "answers-7", "answers-8", "answers-9", "answers-a", "answers-b", "answers-c", "answers-d",
+        "answers-e", "answers-f",
+    ];
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..16).map(Self)
+    }
+
+    /// The share of a placement: its first four bits.
+    pub(super) const fn of(placement: &Placement) -> Self {
+        let [first, ..] = placement.expose();
+        Self(*first >> 4)
+    }
 }
 
 impl Part {
     /// A name that can be a file's.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
+            Self::Answers(Shard(shard)) => {
+                Shard::NAMES.get(usize::from(shard)).copied().unwrap_or("answers")
+            }
+            Self::Checkpoint => "checkpoint",
             Self::Directory => "directory",
             Self::Versions => "versions",
             Self::Decoys => "decoys",
@@ -49,6 +84,8 @@ impl fmt::Display for Part {
             Self::Directory => "parameters and keys",
             Self::Versions => "bucket versions",
             Self::Decoys => "decoys",
+            Self::Answers(_) => "answers",
+            Self::Checkpoint => "checkpoint of changes",
         })
     }
 }
@@ -87,7 +124,7 @@ pub enum StateError {
 /// An implementation keeps the bytes as they are. `store` replaces a part
 /// whole or not at all, and has made it durable when it returns: what it lost
 /// would take the protection against older answers with it. What it holds
-/// tells which buckets were asked for, so it is private to its owner. One
+/// tells who was asked for, so it is private to its owner. One
 /// state serves one [`Client`](super::Client) per directory at a time; clones
 /// of a client share theirs.
 ///
@@ -130,7 +167,8 @@ impl Parts {
 
     /// Writes the payload of a part. Blocks.
     pub(super) fn store(&self, part: Part, payload: &[u8]) -> Result<(), ClientError> {
-        Ok(self.state.store(&self.directory, part, &seal(part, payload))?)
+        let sealed = Zeroizing::new(seal(part, payload));
+        Ok(self.state.store(&self.directory, part, &sealed)?)
     }
 }
 
@@ -140,7 +178,11 @@ fn header(part: Part) -> String {
 
 /// Header, payload, BLAKE3 of both.
 fn seal(part: Part, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = [header(part).as_bytes(), payload].concat();
+    let header = header(part);
+    // Room for all of it, so that no copy of secrets is left behind by growing.
+    let mut bytes = Vec::with_capacity(header.len() + payload.len() + CHECKSUM_BYTES);
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(payload);
     let checksum = blake3::hash(&bytes);
     bytes.extend_from_slice(checksum.as_bytes());
     bytes
@@ -171,6 +213,16 @@ mod tests {
             altered[offset] ^= 1;
             assert_eq!(open(Part::Decoys, &altered), None);
         }
+    }
+
+    #[test]
+    fn every_part_has_a_name_of_its_own() {
+        let mut names: Vec<_> = Shard::all().map(|shard| Part::Answers(shard).name()).collect();
+        let others = [Part::Directory, Part::Versions, Part::Decoys, Part::Checkpoint];
+        names.extend(others.map(Part::name));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 20);
     }
 
     /// What every implementation promises.

@@ -1,0 +1,256 @@
+//! What was answered, kept for the directory's refresh period: within it every
+//! lookup of an identifier is answered from here, hit, miss and refusal alike.
+//! Decoys are kept as contacts are, so that they are asked as contacts are.
+//!
+//! OPRF outputs are kept for longer, until their epoch ends: a bucket that is
+//! fetched again opens with them. What is kept, and for how long, depends on
+//! what was asked and when, never on what was found: the oldest goes first.
+
+mod entry;
+mod record;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use zeroize::Zeroizing;
+
+pub(super) use entry::{Aside, Entry, Key, Outcome, Outputs};
+
+use super::{
+    ClientError,
+    blocking::blocking,
+    marks::{Mark, Marks},
+    state::{Part, Parts, Shard},
+};
+use crate::{
+    bucket::{BucketNumber, Circle, PrefixBits},
+    epoch::Epoch,
+    wire::Invalidations,
+};
+
+/// Names the circle under which answers were found, without telling its secret.
+const CIRCLE_ID_BYTES: usize = 16;
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<Key, (u64, Arc<Entry>)>,
+    /// By the order in which they came.
+    order: BTreeMap<u64, Key>,
+    next: u64,
+    /// Shards that the state does not hold as they are, a bit for each.
+    unsaved: u16,
+}
+
+impl Table {
+    fn insert(&mut self, entry: Arc<Entry>, capacity: usize) {
+        self.unsaved |= bit(Shard::of(&entry.placement));
+        let key = entry.key.clone();
+        if let Some((turn, _)) = self.entries.insert(key.clone(), (self.next, entry)) {
+            self.order.remove(&turn);
+        }
+        self.order.insert(self.next, key);
+        self.next += 1;
+        while self.entries.len() > capacity
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            if let Some((_, gone)) = self.entries.remove(&oldest) {
+                self.unsaved |= bit(Shard::of(&gone.placement));
+            }
+        }
+    }
+}
+
+fn bit(shard: Shard) -> u16 {
+    Shard::all().position(|other| other == shard).map_or(0, |n| 1 << n)
+}
+
+/// The cached answers of one directory, and what invalidations said of them.
+pub(super) struct Cache {
+    table: RwLock<Table>,
+    marks: Marks,
+    capacity: usize,
+    circle: [u8; CIRCLE_ID_BYTES],
+    /// Held while the state is written, so that who waits for it finds written
+    /// what it changed.
+    saving: Arc<tokio::sync::Mutex<()>>,
+    parts: Parts,
+}
+
+impl Cache {
+    /// Reads what is stored. Answers that were found under another circle are
+    /// none: they lack what this one finds.
+    pub(super) async fn load(
+        parts: &Parts,
+        capacity: usize,
+        circle: Option<&Circle>,
+    ) -> Result<Arc<Self>, ClientError> {
+        let this = Self {
+            table: RwLock::default(),
+            marks: Marks::default(),
+            capacity,
+            circle: circle_id(circle),
+            saving: Arc::default(),
+            parts: parts.clone(),
+        };
+        if capacity > 0 {
+            let mut entries = Vec::new();
+            let mut unsaved = 0;
+            for shard in Shard::all() {
+                let part = Part::Answers(shard);
+                let Some(payload) = parts.load(part).await?.map(Zeroizing::new) else { continue };
+                let damaged = || ClientError::StateDamaged(part);
+                match this.decode(&payload).ok_or_else(damaged)? {
+                    Some(kept) => entries.extend(kept),
+                    None => unsaved |= bit(shard),
+                }
+            }
+            // As they came; those of one time in an order that tells nothing.
+            entries.sort_by(|one, other| {
+                let order = one.asked_at_s.cmp(&other.asked_at_s);
+                order.then_with(|| one.placement.expose().cmp(other.placement.expose()))
+            });
+            let mut table = this.table.write().unwrap_or_else(PoisonError::into_inner);
+            for entry in entries {
+                table.insert(Arc::new(entry), usize::MAX);
+            }
+            table.unsaved = unsaved;
+        }
+        Ok(Arc::new(this))
+    }
+
+    /// What came of the last lookup of this input, if its time has not ended.
+    pub(super) fn get(&self, input: &[u8], now_s: u64, period_s: u64) -> Option<Arc<Entry>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let (_, entry) = table.entries.get(input)?;
+        (!entry.is_due(now_s, period_s)).then(|| Arc::clone(entry))
+    }
+
+    /// The outputs of these inputs, by epoch and in their order, if all are
+    /// known under all of these epochs, however old they are.
+    pub(super) fn outputs<'a>(
+        &self,
+        inputs: impl Iterator<Item = &'a [u8]>,
+        epochs: &[Epoch],
+    ) -> Option<Vec<(Epoch, Vec<Outputs>)>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut known: Vec<_> = epochs.iter().map(|epoch| (*epoch, Vec::new())).collect();
+        for input in inputs {
+            let (_, entry) = table.entries.get(input)?;
+            for ((_, known), outputs) in known.iter_mut().zip(entry.outputs(epochs)?) {
+                known.push(outputs.clone());
+            }
+        }
+        Some(known)
+    }
+
+    /// The marks of buckets that are about to be asked for.
+    pub(super) fn marks(
+        &self,
+        bits: PrefixBits,
+        numbers: impl Iterator<Item = BucketNumber>,
+    ) -> Vec<Arc<Mark>> {
+        self.marks.of(bits, numbers)
+    }
+
+    /// Keeps what was answered, in this order.
+    pub(super) fn keep(&self, entries: impl Iterator<Item = Arc<Entry>>) {
+        if self.capacity == 0 {
+            return;
+        }
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        entries.for_each(|entry| table.insert(entry, self.capacity));
+    }
+
+    /// Takes over what a message of the directory's log of changes says.
+    pub(super) fn invalidate(&self, bits: PrefixBits, told: &Invalidations) {
+        if told.everything {
+            self.marks.everything();
+        }
+        self.marks.changed(bits, &told.changed);
+    }
+
+    /// Any answer may be out of date.
+    pub(super) fn invalidate_everything(&self) {
+        self.marks.everything();
+    }
+
+    /// Has the shards of marked entries written, too, when [`Self::save`] is
+    /// next called.
+    pub(super) fn note_marks(&self) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let marked = table.entries.values().filter(|(_, entry)| entry.has_news());
+        let unsaved = marked.fold(0, |bits, (_, entry)| bits | bit(Shard::of(&entry.placement)));
+        table.unsaved |= unsaved;
+    }
+
+    /// Returns once the state holds all that was kept before.
+    pub(super) async fn save(self: &Arc<Self>) -> Result<(), ClientError> {
+        if self.capacity == 0 {
+            return Ok(());
+        }
+        let saving = Arc::clone(&self.saving).lock_owned().await;
+        let this = Arc::clone(self);
+        blocking(move || {
+            let _saving = saving;
+            let unsaved = {
+                let mut table = this.table.write().unwrap_or_else(PoisonError::into_inner);
+                std::mem::take(&mut table.unsaved)
+            };
+            let mut left = unsaved;
+            for shard in Shard::all().filter(|shard| unsaved & bit(*shard) != 0) {
+                if let Err(error) = this.parts.store(Part::Answers(shard), &this.encode(shard)) {
+                    let mut table = this.table.write().unwrap_or_else(PoisonError::into_inner);
+                    table.unsaved |= left;
+                    return Err(error);
+                }
+                left &= !bit(shard);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The circle's name, then the entries of a shard.
+    fn encode(&self, shard: Shard) -> Zeroizing<Vec<u8>> {
+        let entries: Vec<Arc<Entry>> = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let of_shard = table.order.values().filter_map(|key| table.entries.get(key));
+            of_shard
+                .filter(|(_, entry)| Shard::of(&entry.placement) == shard)
+                .map(|(_, entry)| Arc::clone(entry))
+                .collect()
+        };
+        let records = entries.len() * record::MAX_BYTES;
+        // Room for all of it, so that no copy of secrets is left behind.
+        let mut payload = Zeroizing::new(Vec::with_capacity(CIRCLE_ID_BYTES + records));
+        payload.extend_from_slice(&self.circle);
+        entries.iter().for_each(|entry| record::write(entry, &mut payload));
+        payload
+    }
+
+    /// `None`: damaged. `Some(None)`: of another circle.
+    fn decode(&self, payload: &[u8]) -> Option<Option<Vec<Entry>>> {
+        let (circle, mut records): (&[u8; CIRCLE_ID_BYTES], _) = payload.split_first_chunk()?;
+        if *circle != self.circle {
+            return Some(None);
+        }
+        let mut entries = Vec::new();
+        while !records.is_empty() {
+            entries.push(record::read(&mut records, &self.marks)?);
+        }
+        Some(Some(entries))
+    }
+}
+
+fn circle_id(circle: Option<&Circle>) -> [u8; CIRCLE_ID_BYTES] {
+    let mut id = [0; CIRCLE_ID_BYTES];
+    if let Some(circle) = circle {
+        blake3::Hasher::new_derive_key("blindbook client circle")
+            .update(circle.secret().expose())
+            .finalize_xof()
+            .fill(&mut id);
+    }
+    id
+}
