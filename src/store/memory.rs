@@ -13,8 +13,8 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    BulkBucket, Change, Changes, Committed, DEFAULT_CHANGE_LOG_ENTRIES, Generations, Row,
-    RowChange, RowKey, Store, StoreError, StoredRows,
+    BulkBucket, Change, Changes, Committed, DEFAULT_CHANGE_LOG_ENTRIES, Generations, Held, Look,
+    Row, RowChange, RowKey, Store, StoreError, StoredRows, Wanted,
     check::{self, LogEnds},
 };
 use crate::bucket::{Bucket, BucketNumber, PrefixBits};
@@ -176,6 +176,27 @@ impl Store for MemoryStore {
                 },
             )
         }))
+    }
+
+    async fn look(
+        &self,
+        number: BucketNumber,
+        wanted: Wanted,
+        look: Look,
+    ) -> Result<(), StoreError> {
+        check::number(self.bits, number)?;
+        let row = |(key, sealed): (&RowKey, &Vec<u8>)| Row { key: *key, sealed: sealed.clone() };
+        let held = self.in_partition(number.partition(self.bits), |partition| {
+            let (bucket, rows) = partition.buckets.get(&number)?;
+            let rows = match wanted {
+                Wanted::One(key) => rows.get_key_value(&key).map(row).into_iter().collect(),
+                Wanted::All => rows.iter().map(row).collect(),
+            };
+            Some(Held { bucket: bucket.clone(), rows })
+        });
+        tokio::task::spawn_blocking(move || look(held))
+            .await
+            .map_err(|_| StoreError::Disk("the memory engine stopped unexpectedly".into()))
     }
 
     async fn commit(

@@ -70,6 +70,27 @@ pub struct StoredRows {
     pub rows: Vec<Row>,
 }
 
+/// Which rows of a bucket are read with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The one of this name, if it is there.
+    One(RowKey),
+    /// All of them.
+    All,
+}
+
+/// A bucket and those of its rows that were wanted, all of one commit.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The bucket.
+    pub bucket: Bucket,
+    /// Ascending by key.
+    pub rows: Vec<Row>,
+}
+
+/// What is done with what was read; `None` while the bucket was never written.
+pub type Look = Box<dyn FnOnce(Option<Held>) + Send>;
+
 /// The outcome of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
@@ -147,6 +168,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// The registry rows of one bucket.
     async fn rows(&self, number: BucketNumber) -> Result<StoredRows, StoreError>;
+
+    /// Reads a bucket with rows of it and hands both to `look`, on the thread that
+    /// read them and may block: whoever computes on what he reads spares a change
+    /// of threads. `look` is not called if reading fails.
+    async fn look(
+        &self,
+        number: BucketNumber,
+        wanted: Wanted,
+        look: Look,
+    ) -> Result<(), StoreError>;
 
     /// Replaces a bucket and changes its rows, atomically and durably, if the
     /// bucket still has the expected version (0: never written). The new

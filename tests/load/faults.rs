@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use blindbook::{
     bucket::{Bucket, BucketNumber, PrefixBits},
     store::{
-        BulkBucket, Changes, Committed, Generations, RowChange, Store, StoreError, StoredRows,
+        BulkBucket, Changes, Committed, Generations, Look, RowChange, Store, StoreError,
+        StoredRows, Wanted,
     },
 };
 
@@ -117,6 +118,15 @@ impl Store for FaultyStore {
 
     async fn rows(&self, number: BucketNumber) -> Result<StoredRows, StoreError> {
         self.inner.rows(number).await
+    }
+
+    async fn look(
+        &self,
+        number: BucketNumber,
+        wanted: Wanted,
+        look: Look,
+    ) -> Result<(), StoreError> {
+        self.inner.look(number, wanted, look).await
     }
 
     async fn commit(

@@ -4,6 +4,7 @@
 //! error fails. Both sides of a ratio run in turns in one process.
 
 mod arithmetic;
+mod claims;
 mod cpu;
 mod directory;
 mod echo;
@@ -31,7 +32,7 @@ use super::{Outcome, input, logs, runtime};
 /// Fewer make no directory worth measuring.
 const MIN_RECORDS: usize = 100;
 
-/// Measure this machine: arithmetic, load, fetches and lookups
+/// Measure this machine: arithmetic, load, fetches, lookups and claims
 #[derive(clap::Args)]
 pub(crate) struct Bench {
     /// How many people the directory holds; one full partition has 9000000
@@ -59,6 +60,8 @@ enum Part {
     Fetch,
     /// Lookups through the SDK
     Lookups,
+    /// Claims beside the engine alone
+    Claims,
 }
 
 impl Bench {
@@ -92,6 +95,10 @@ impl Bench {
             }
             if wanted(Part::Lookups) {
                 report.lookups = Some(lookups::measure(&directory, &data).await?);
+            }
+            // The last: it changes the directory.
+            if wanted(Part::Claims) {
+                report.claims = Some(claims::measure(&directory, &data).await?);
             }
         }
         report.close(self.records, begun.elapsed().as_secs_f64());

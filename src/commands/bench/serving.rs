@@ -4,7 +4,7 @@ use std::{future::Future, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use blindbook::{
-    server::{self, Clock, Server, ServerOptions},
+    server::{self, Clock, Lookup, Server, ServerOptions},
     store::{Generations, SledGenerations, SledOptions},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -42,16 +42,27 @@ impl Serving {
         tls: bool,
         cache_bytes: u64,
     ) -> anyhow::Result<Self> {
+        Ok(Self::observed(directory, generations, tls, cache_bytes).await?.0)
+    }
+
+    /// Runs the real server, which is to be told of every bucket that changes.
+    pub(super) async fn observed(
+        directory: &Directory,
+        generations: Arc<dyn Generations>,
+        tls: bool,
+        cache_bytes: u64,
+    ) -> anyhow::Result<(Self, Lookup)> {
         let (cert, key) = (directory.tls.cert.as_bytes(), directory.tls.key.as_bytes());
         let tls_config = if tls { Some(server::tls_config(cert, key)?) } else { None };
         let options = ServerOptions { tls: tls_config, cache_bytes, ..ServerOptions::default() };
         let server =
             Server::open(generations, directory.keyring.clone(), options, Clock::system()).await?;
-        Self::start(tls, |listener, stopped| async move {
+        let buckets = server.lookup();
+        let serving = Self::start(tls, |listener, stopped| async move {
             server.run(listener, until(stopped)).await?;
             Ok(())
-        })
-        .await
+        });
+        Ok((serving.await?, buckets))
     }
 
     /// Stops the server and waits for its end.

@@ -83,9 +83,10 @@ pub struct Ported {
     pub claimed: Option<Claimed>,
 }
 
-/// A provider, its recorded key, and its share of a bucket.
-pub(super) struct Signer {
-    pub(super) key: VerifyingKey,
+/// A claim's mapping, whose signature was verified, and its provider's share of
+/// a bucket.
+pub(super) struct Checked {
+    pub(super) signed: SignedMapping,
     pub(super) share: usize,
 }
 
@@ -121,13 +122,12 @@ impl Claim {
 pub(super) fn claim(
     draft: &mut Draft,
     claim: &Claim,
-    signer: &Signer,
+    checked: &Checked,
     default_since: u32,
     now_s: u64,
 ) -> Result<Claimed, LedgerError> {
     let (sii, provider) = (claim.verified.sii(), claim.verified.provider());
-    let mut claimed = claim.mapping(now_s)?;
-    verify(&claimed, sii, &signer.key)?;
+    let mut claimed = checked.signed.clone();
     let ours = draft.count(provider);
     let (listing, slots) = draft.edit(sii);
     use_up(listing, claim.verified.proof(), now_s)?;
@@ -141,7 +141,7 @@ pub(super) fn claim(
     if listing.placed().count() >= MAX_MAPPINGS {
         return Err(LedgerError::TooManyMappings);
     }
-    if ours >= signer.share {
+    if ours >= checked.share {
         return Err(LedgerError::ShareTaken);
     }
     let slot = slots.take_random(&mut rand::rng()).ok_or(LedgerError::BucketFull)?;
@@ -264,7 +264,8 @@ pub(super) fn set_audience(
     let placed = find(listing, which).ok_or(LedgerError::NotFound)?;
     let mapping = Mapping { audience, ..placed.signed.mapping.clone() };
     let signed = SignedMapping { mapping, signature };
-    verify(&signed, sii, key)?;
+    let provider = which.ssi.provider();
+    signed.verify(sii, key).map_err(|_| LedgerError::Signature(provider.clone()))?;
     placed.signed = signed;
     Ok(())
 }
@@ -274,7 +275,7 @@ pub(super) fn set_audience(
 pub(super) fn port(
     draft: &mut Draft,
     port: &Port,
-    signer: Option<&Signer>,
+    checked: Option<&Checked>,
     now_s: u64,
 ) -> Result<Ported, LedgerError> {
     let removed = match &port.from {
@@ -282,8 +283,8 @@ pub(super) fn port(
         Some(from) => remove(draft, &port.sii, |_, mapping| mapping.ssi.provider() != from),
     };
     let inherited = removed.iter().map(|mapping| mapping.default_since).max().unwrap_or(0);
-    let claimed = match (&port.to, signer) {
-        (Some(to), Some(signer)) => Some(claim(draft, to, signer, inherited, now_s)?),
+    let claimed = match (&port.to, checked) {
+        (Some(to), Some(checked)) => Some(claim(draft, to, checked, inherited, now_s)?),
         _ => None,
     };
     Ok(Ported { released: removed.len(), claimed })
@@ -313,11 +314,6 @@ fn find<'a>(listing: &'a mut Listing, which: &Which) -> Option<&'a mut Placed> {
         sequences.filter(|sequence| sequence.circle.as_ref().map(Circle::id) == which.circle);
     let placed = &mut sequences.next()?.placed;
     placed.iter_mut().find(|placed| placed.signed.mapping.ssi == which.ssi)
-}
-
-fn verify(signed: &SignedMapping, sii: &Sii, key: &VerifyingKey) -> Result<(), LedgerError> {
-    let provider = signed.mapping.ssi.provider();
-    signed.verify(sii, key).map_err(|_| LedgerError::Signature(provider.clone()))
 }
 
 /// Records a proof as used.

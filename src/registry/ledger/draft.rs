@@ -8,7 +8,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::{LedgerError, totals::Delta};
+use super::{
+    LedgerError,
+    known::{PerProvider, Summary},
+    totals::Delta,
+};
 use crate::{
     bucket::{
         BUCKET_BYTES, Bucket, BucketNumber, ENTRY_BYTES, Entry, EntryKeys, Placement, PrefixBits,
@@ -45,7 +49,10 @@ pub(super) struct Draft {
     version: u64,
     entries: Vec<u8>,
     slots: Slots,
+    /// Those that were opened: all rows, or the only one that may change.
     listings: BTreeMap<RowKey, Listing>,
+    /// The mappings of all other rows.
+    others: PerProvider,
     /// What those that may have changed were before.
     before: BTreeMap<RowKey, Listing>,
     /// The entries changed, whether or not a row did.
@@ -58,6 +65,15 @@ pub(super) struct Commit {
     pub(super) expected_version: u64,
     pub(super) rows: Vec<RowChange>,
     pub(super) delta: Delta,
+}
+
+/// What a draft came to.
+pub(super) struct Finished {
+    /// `None` if nothing changed.
+    pub(super) commit: Option<Commit>,
+    /// What the rows come to once that is committed, and of which version.
+    pub(super) version: u64,
+    pub(super) summary: Summary,
 }
 
 /// The mappings of one sequence that are to be sealed, with their n.
@@ -105,7 +121,26 @@ impl Draft {
                 return Err(LedgerError::Damaged("two mappings share one slot"));
             }
         }
-        Self::begin(keyring, stored, listings, slots, now_s, rng)
+        Self::begin(keyring, stored, listings, PerProvider::default(), slots, now_s, rng)
+    }
+
+    /// Opens one row of a bucket to change it, which is the only one that was
+    /// read; the others are known.
+    ///
+    /// # Errors
+    /// The row does not open, or contradicts what is known.
+    pub(super) fn open_one(
+        keyring: Arc<Keyring>,
+        stored: Stored,
+        known: &Summary,
+        now_s: u64,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, LedgerError> {
+        let listings = open_rows(&keyring, &stored)?;
+        let others = known
+            .others(listings.values())
+            .ok_or(LedgerError::Damaged("a row contradicts the others of its bucket"))?;
+        Self::begin(keyring, stored, listings, others, known.slots.clone(), now_s, rng)
     }
 
     /// Opens a bucket to build it anew from its rows, whatever its entries are:
@@ -134,7 +169,8 @@ impl Draft {
                 .take_random(rng)
                 .ok_or(LedgerError::Damaged("a bucket has more mappings than slots"))?;
         }
-        let mut draft = Self::begin(keyring, stored, listings, slots, now_s, rng)?;
+        let others = PerProvider::default();
+        let mut draft = Self::begin(keyring, stored, listings, others, slots, now_s, rng)?;
         rng.fill_bytes(&mut draft.entries);
         draft.rebuilt = true;
         let nothing =
@@ -147,6 +183,7 @@ impl Draft {
         keyring: Arc<Keyring>,
         stored: Stored,
         listings: BTreeMap<RowKey, Listing>,
+        others: PerProvider,
         slots: Slots,
         now_s: u64,
         rng: &mut impl CryptoRng,
@@ -172,6 +209,7 @@ impl Draft {
             entries,
             slots,
             listings,
+            others,
             before,
             rebuilt: false,
         })
@@ -180,10 +218,11 @@ impl Draft {
     /// How many mappings a provider has in this bucket.
     pub(super) fn count(&self, provider: &Provider) -> usize {
         let placed = self.listings.values().flat_map(Listing::placed);
-        placed.filter(|placed| placed.signed.mapping.ssi.provider() == provider).count()
+        let theirs = placed.filter(|placed| placed.signed.mapping.ssi.provider() == provider);
+        self.others.get(provider) + theirs.count()
     }
 
-    /// Every identifier of the bucket.
+    /// Every identifier whose row was opened.
     pub(super) fn siis(&self) -> Vec<Sii> {
         self.listings.values().map(|listing| listing.sii.clone()).collect()
     }
@@ -197,11 +236,20 @@ impl Draft {
         (listing, &mut self.slots)
     }
 
-    /// Seals and signs what changed; `None` if nothing did.
+    /// Seals and signs what changed, if anything did.
     ///
     /// # Errors
     /// The seed of the bucket's epoch is gone; the other faults are ours.
-    pub(super) fn finish(self, rng: &mut impl CryptoRng) -> Result<Option<Commit>, LedgerError> {
+    pub(super) fn finish(self, rng: &mut impl CryptoRng) -> Result<Finished, LedgerError> {
+        let mut counts = self.others.clone();
+        counts.add(self.listings.values());
+        let summary = Summary { slots: self.slots.clone(), counts };
+        let (old, new) = (self.expected_version, self.version);
+        let commit = self.commit(rng)?;
+        Ok(Finished { version: if commit.is_some() { new } else { old }, commit, summary })
+    }
+
+    fn commit(self, rng: &mut impl CryptoRng) -> Result<Option<Commit>, LedgerError> {
         let Self { keyring, listings, before, slots, mut entries, .. } = self;
         let mut rows = Vec::new();
         let mut delta = Delta::default();

@@ -6,8 +6,11 @@
 //! what was proved, not who sent it. The time is passed in.
 
 mod change;
+mod commit;
 mod draft;
 mod error;
+mod keys;
+mod known;
 mod list;
 mod totals;
 mod turns;
@@ -16,13 +19,16 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::{sync::RwLock, task::spawn_blocking};
+use tokio::sync::{RwLock, Semaphore};
 
 use self::{
-    change::Signer,
+    change::Checked,
+    commit::Opening,
     draft::{Draft, Stored},
+    keys::Keys,
+    known::Known,
     totals::Running,
     turns::Turns,
 };
@@ -32,20 +38,13 @@ pub use self::{
     list::{Mapped, Page, PageToken},
     verify::{BucketFault, Verification, verify_directory},
 };
-use super::{providers, verified::VerifiedControl};
+use super::verified::VerifiedControl;
 use crate::{
-    bucket::{Audience, BucketNumber, Placement},
+    bucket::{Audience, BucketNumber, Placement, SignedMapping},
     identifier::{Provider, Sii, User},
     keyring::Keyring,
-    store::{Committed, Generations, Store},
+    store::{Generations, RowKey, Store, StoreError},
 };
-
-/// How often a change is tried while others change the same bucket. Within one
-/// process they take turns, so that a second attempt is rare.
-const ATTEMPTS: u32 = 16;
-
-/// The pause before the second attempt; it grows with each.
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// The live registry of the current generation of a directory.
 #[derive(Clone)]
@@ -56,6 +55,10 @@ struct Inner {
     store: Arc<dyn Store>,
     keyring: Arc<Keyring>,
     turns: Turns,
+    /// Whoever reads a bucket and computes on it.
+    working: Semaphore,
+    keys: Keys,
+    known: Known,
     totals: Running,
     /// Whether changes are taken; locked for writing once none is under way.
     open: RwLock<bool>,
@@ -107,9 +110,18 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let store = generations.current().await?.ok_or(LedgerError::NoDirectory)?;
         let totals = Running::open(&*generations).await?;
-        let (turns, open) = (Turns::default(), RwLock::new(true));
-        let observer = Box::new(committed);
-        Ok(Self(Arc::new(Inner { generations, store, keyring, turns, totals, open, observer })))
+        Ok(Self(Arc::new(Inner {
+            generations,
+            store,
+            keyring,
+            turns: Turns::default(),
+            working: commit::working(),
+            keys: Keys::default(),
+            known: Known::default(),
+            totals,
+            open: RwLock::new(true),
+            observer: Box::new(committed),
+        })))
     }
 
     /// Maps an identifier to a user of the provider that its proof was made
@@ -119,13 +131,11 @@ impl Ledger {
     /// Anything that [`LedgerError`] says of the request, the proof, or the
     /// room that there is.
     pub async fn claim(&self, now_s: u64, claim: Claim) -> Result<Claimed, LedgerError> {
-        claim.mapping(now_s)?;
-        let provider = claim.verified.provider().clone();
-        let key = self.0.key(&provider).await?;
+        let signed = self.0.checked(&claim, now_s).await?;
         let sii = claim.verified.sii().clone();
         self.change(&sii, now_s, move |inner, draft| {
-            let signer = Signer { key, share: inner.share(&provider) };
-            change::claim(draft, &claim, &signer, 0, now_s)
+            let checked = inner.within_share(&signed);
+            change::claim(draft, &claim, &checked, 0, now_s)
         })
         .await
     }
@@ -206,7 +216,7 @@ impl Ledger {
         audience: Audience,
         signature: [u8; 64],
     ) -> Result<(), LedgerError> {
-        let key = self.0.key(which.ssi.provider()).await?;
+        let key = self.0.keys.recorded(&*self.0.generations, which.ssi.provider()).await?;
         let of = sii.clone();
         self.change(sii, now_s, move |_, draft| {
             change::set_audience(draft, &of, &which, audience, signature, &key)
@@ -222,7 +232,7 @@ impl Ledger {
     /// As [`Self::claim`]; [`LedgerError::PortOfAnother`] and
     /// [`LedgerError::PortToItself`] if the parts do not fit.
     pub async fn port(&self, now_s: u64, port: Port) -> Result<Ported, LedgerError> {
-        let mut signing = None;
+        let mut signed = None;
         if let Some(to) = &port.to {
             if *to.verified.sii() != port.sii {
                 return Err(LedgerError::PortOfAnother);
@@ -230,16 +240,12 @@ impl Ledger {
             if port.from.as_ref() == Some(to.verified.provider()) {
                 return Err(LedgerError::PortToItself);
             }
-            to.mapping(now_s)?;
-            let provider = to.verified.provider().clone();
-            signing = Some((self.0.key(&provider).await?, provider));
+            signed = Some(self.0.checked(to, now_s).await?);
         }
         let sii = port.sii.clone();
         self.change(&sii, now_s, move |inner, draft| {
-            let signer = signing
-                .as_ref()
-                .map(|(key, provider)| Signer { key: *key, share: inner.share(provider) });
-            change::port(draft, &port, signer.as_ref(), now_s)
+            let checked = signed.as_ref().map(|signed| inner.within_share(signed));
+            change::port(draft, &port, checked.as_ref(), now_s)
         })
         .await
     }
@@ -315,7 +321,7 @@ impl Ledger {
         for _ in 0..count {
             let Some(number) = swept.next else { break };
             let sweep = move |_: &Inner, draft: &mut Draft| Ok(change::sweep(draft, now_s));
-            match self.change_bucket(number, now_s, sweep).await {
+            match self.begin(number, Opening::All, now_s, sweep).await {
                 Ok(removed) => swept.removed += removed,
                 Err(error) if error.is_damage() => swept.skipped += 1,
                 Err(error) => return Err(error),
@@ -331,13 +337,13 @@ impl Ledger {
     /// # Errors
     /// A row does not open, or the store failed.
     pub async fn repair(&self, now_s: u64, number: BucketNumber) -> Result<(), LedgerError> {
-        let inner = Arc::clone(&self.0);
-        let rebuild = move |_: &Inner, keyring: Arc<Keyring>, stored: Stored| {
-            Ok(((), Draft::rebuild(keyring, stored, now_s, &mut rand::rng())?))
-        };
-        tokio::spawn(async move { inner.commit(number, true, rebuild).await })
-            .await
-            .map_err(|_| LedgerError::Worker)?
+        self.begin(number, Opening::Rebuild, now_s, |_, _| Ok(())).await
+    }
+
+    /// Forgets what was remembered of a provider's key: to be called when another
+    /// was recorded.
+    pub fn provider_recorded(&self, provider: &Provider) {
+        self.0.keys.forget(provider);
     }
 
     /// Writes down how many mappings each provider has by now: what a ledger
@@ -368,24 +374,21 @@ impl Ledger {
         now_s: u64,
         plan: impl Fn(&Inner, &mut Draft) -> Result<T, LedgerError> + Send + Sync + 'static,
     ) -> Result<T, LedgerError> {
-        self.change_bucket(self.0.bucket_of(sii), now_s, plan).await
+        let row = RowKey(self.0.keyring.row_key(sii));
+        self.begin(self.0.bucket_of(sii), Opening::One(row), now_s, plan).await
     }
 
     /// Changes a bucket as planned. Once begun, the change comes to its end,
     /// even if its caller goes away.
-    async fn change_bucket<T: Send + 'static>(
+    async fn begin<T: Send + 'static>(
         &self,
         number: BucketNumber,
+        opening: Opening,
         now_s: u64,
         plan: impl Fn(&Inner, &mut Draft) -> Result<T, LedgerError> + Send + Sync + 'static,
     ) -> Result<T, LedgerError> {
         let inner = Arc::clone(&self.0);
-        let planned = move |inner: &Inner, keyring: Arc<Keyring>, stored: Stored| {
-            let mut draft = Draft::open(keyring, stored, now_s, &mut rand::rng())?;
-            let outcome = plan(inner, &mut draft)?;
-            Ok((outcome, draft))
-        };
-        tokio::spawn(async move { inner.commit(number, false, planned).await })
+        tokio::spawn(async move { inner.commit(number, opening, now_s, plan).await })
             .await
             .map_err(|_| LedgerError::Worker)?
     }
@@ -401,85 +404,18 @@ impl Inner {
         BucketNumber::new(next, self.store.prefix_bits()).ok()
     }
 
-    fn share(&self, provider: &Provider) -> usize {
-        self.totals.share(provider, self.store.prefix_bits())
+    fn within_share(&self, signed: &SignedMapping) -> Checked {
+        let provider = signed.mapping.ssi.provider();
+        let share = self.totals.share(provider, self.store.prefix_bits());
+        Checked { signed: signed.clone(), share }
     }
 
-    async fn key(&self, provider: &Provider) -> Result<ed25519_dalek::VerifyingKey, LedgerError> {
-        let key = providers::recorded(&*self.generations, provider).await?;
-        key.ok_or_else(|| LedgerError::UnknownProvider(provider.clone()))
-    }
-
-    /// Plans a change, commits it, and plans it anew when somebody else was
-    /// quicker. `rebuilds` when what the bucket holds by now does not matter.
-    async fn commit<T, P>(
-        self: Arc<Self>,
-        number: BucketNumber,
-        rebuilds: bool,
-        plan: P,
-    ) -> Result<T, LedgerError>
-    where
-        T: Send + 'static,
-        P: Fn(&Self, Arc<Keyring>, Stored) -> Result<(T, Draft), LedgerError>
-            + Send
-            + Sync
-            + 'static,
-    {
-        let open = self.open.read().await;
-        if !*open {
-            return Err(LedgerError::Closed);
-        }
-        let turn = self.turns.of(number);
-        let _turn = turn.lock().await;
-        let plan = Arc::new(plan);
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                tokio::time::sleep(PAUSE * attempt).await;
-            }
-            let Some(stored) = self.read(number).await? else { continue };
-            let planning = {
-                let (inner, plan) = (Arc::clone(&self), Arc::clone(&plan));
-                move || {
-                    let (outcome, draft) = plan(&inner, Arc::clone(&inner.keyring), stored)?;
-                    Ok::<_, LedgerError>((outcome, draft.finish(&mut rand::rng())?))
-                }
-            };
-            let planned = spawn_blocking(planning).await.map_err(|_| LedgerError::Worker)??;
-            let (outcome, Some(commit)) = planned else { return Ok(planned.0) };
-            self.totals.begin(&*self.generations).await?;
-            let committed =
-                self.store.commit(commit.bucket, commit.expected_version, commit.rows).await?;
-            match committed {
-                Committed::Done { .. } => {
-                    (self.observer)(number);
-                    if !rebuilds {
-                        self.totals.add(commit.delta);
-                    }
-                    return Ok(outcome);
-                }
-                Committed::Conflict { .. } => {}
-            }
-        }
-        Err(LedgerError::Busy)
-    }
-
-    /// Looks into a bucket without changing it.
-    async fn look<T: Send + 'static>(
-        self: &Arc<Self>,
-        number: BucketNumber,
-        look: impl Fn(&Keyring, &Stored) -> Result<T, LedgerError> + Send + 'static,
-    ) -> Result<T, LedgerError> {
-        let rows = self.store.rows(number).await?;
-        let stored = Stored { bits: self.store.prefix_bits(), number, bucket: None, rows };
-        let inner = Arc::clone(self);
-        spawn_blocking(move || look(&inner.keyring, &stored))
-            .await
-            .map_err(|_| LedgerError::Worker)?
-    }
-
-    /// A bucket with its rows; `None` if somebody changed it in between.
-    async fn read(&self, number: BucketNumber) -> Result<Option<Stored>, LedgerError> {
-        Ok(read(&*self.store, number).await?)
+    /// A claim's mapping, once its provider's signature is verified: before the
+    /// bucket's turn, for it depends on nothing in the bucket.
+    async fn checked(&self, claim: &Claim, now_s: u64) -> Result<SignedMapping, LedgerError> {
+        let signed = claim.mapping(now_s)?;
+        self.keys.check(&*self.generations, claim.verified.sii(), &signed).await?;
+        Ok(signed)
     }
 }
 
@@ -487,7 +423,7 @@ impl Inner {
 async fn read(
     store: &dyn Store,
     number: BucketNumber,
-) -> Result<Option<Stored>, crate::store::StoreError> {
+) -> Result<Option<Stored>, StoreError> {
     let bucket = store.bucket(number).await?;
     let rows = store.rows(number).await?;
     let version = bucket.as_ref().map_or(0, |bucket| bucket.version);

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     bucket::{Bucket, BucketNumber, PrefixBits},
     store::{
-        BulkBucket, Changes, Committed, RowChange, Store, StoreError, StoredRows,
+        BulkBucket, Changes, Committed, Look, RowChange, Store, StoreError, StoredRows, Wanted,
         check::{self, RETIRED},
     },
 };
@@ -133,6 +133,13 @@ impl Inner {
             .collect()
     }
 
+    /// A partition, if that can be told without waiting for anybody.
+    fn opened_before(&self, number: u32) -> Option<Opened> {
+        let slot = Arc::clone(self.partitions.try_lock().ok()?.get(&number)?);
+        let slot = slot.try_lock().ok()?;
+        slot.clone()
+    }
+
     fn partition(&self, number: u32) -> Result<Opened, StoreError> {
         let slot = {
             let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,6 +201,20 @@ impl Store for SledStore {
         self.with(partition, move |partition| partition.rows(number)).await
     }
 
+    async fn look(
+        &self,
+        number: BucketNumber,
+        wanted: Wanted,
+        look: Look,
+    ) -> Result<(), StoreError> {
+        let partition = self.partition_of(number)?;
+        self.with(partition, move |partition| {
+            look(partition.held(number, wanted)?);
+            Ok(())
+        })
+        .await
+    }
+
     async fn commit(
         &self,
         bucket: Bucket,
@@ -203,8 +224,12 @@ impl Store for SledStore {
         let partition = self.partition_of(bucket.number)?;
         check::commit(self.0.generation.bits, &bucket, expected_version, &rows)?;
         self.0.writable()?;
-        let inner = Arc::clone(&self.0);
-        let committer = blocking(move || Ok(inner.partition(partition)?.committer)).await?;
+        let committer = if let Some(opened) = self.0.opened_before(partition) {
+            opened.committer
+        } else {
+            let inner = Arc::clone(&self.0);
+            blocking(move || Ok(inner.partition(partition)?.committer)).await?
+        };
         committer.commit(bucket, expected_version, rows).await
     }
 

@@ -135,6 +135,12 @@ impl Header {
         (version > 0 && sorted).then_some(Self { epoch, version, signature, fences })
     }
 
+    /// The page that holds a row, if any does.
+    pub(super) fn page_of(&self, row: RowKey) -> Option<u16> {
+        let after = self.fences.partition_point(|fence| fence.from <= row);
+        self.fences.get(after.checked_sub(1)?).map(|fence| fence.page)
+    }
+
     /// The bucket of this header.
     pub(super) fn bucket(
         &self,

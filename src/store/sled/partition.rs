@@ -11,7 +11,8 @@ use super::{
 use crate::{
     bucket::{BUCKET_BYTES, Bucket, BucketNumber, PrefixBits},
     store::{
-        BulkBucket, Change, Changes, Committed, RowChange, StoreError, StoredRows, check::LogEnds,
+        BulkBucket, Change, Changes, Committed, Held, Row, RowChange, StoreError, StoredRows,
+        Wanted, check::LogEnds,
     },
 };
 
@@ -94,7 +95,7 @@ impl Partition {
         &self,
         number: BucketNumber,
         page: u16,
-    ) -> Result<Vec<crate::store::Row>, StoreError> {
+    ) -> Result<Vec<Row>, StoreError> {
         let bytes = self.database.get(&key::rows(number, page))?;
         decode_rows(&bytes.ok_or(StoreError::Damaged("a page of rows is missing"))?)
     }
@@ -103,6 +104,10 @@ impl Partition {
         let _reading = self.reading(number);
         self.database.usable()?;
         let Some(header) = self.header(number)? else { return Ok(None) };
+        self.assemble(number, &header).map(Some)
+    }
+
+    fn assemble(&self, number: BucketNumber, header: &Header) -> Result<Bucket, StoreError> {
         let mut entries = Vec::with_capacity(BUCKET_BYTES);
         // Page by page rather than by an iterator: sled counts what it caches
         // when pages are asked for, and evicts only then.
@@ -110,7 +115,32 @@ impl Partition {
             let bytes = self.database.get(&key::entries(number, page))?;
             entries.extend_from_slice(&bytes.ok_or(StoreError::Damaged("a page is missing"))?);
         }
-        header.bucket(self.bits, number, entries).map(Some)
+        header.bucket(self.bits, number, entries)
+    }
+
+    /// A bucket with rows of it, all of one commit.
+    pub(super) fn held(
+        &self,
+        number: BucketNumber,
+        wanted: Wanted,
+    ) -> Result<Option<Held>, StoreError> {
+        let _reading = self.reading(number);
+        self.database.usable()?;
+        let Some(header) = self.header(number)? else { return Ok(None) };
+        let bucket = self.assemble(number, &header)?;
+        let rows = match wanted {
+            Wanted::All => self.all_rows(number, &header)?,
+            Wanted::One(key) => match header.page_of(key) {
+                Some(page) => {
+                    let mut rows = self.row_page(number, page)?;
+                    ascending(&rows)?;
+                    rows.retain(|row| row.key == key);
+                    rows
+                }
+                None => Vec::new(),
+            },
+        };
+        Ok(Some(Held { bucket, rows }))
     }
 
     pub(super) fn rows(&self, number: BucketNumber) -> Result<StoredRows, StoreError> {
@@ -118,14 +148,17 @@ impl Partition {
         let Some(header) = self.header(number)? else {
             return Ok(StoredRows { version: 0, rows: Vec::new() });
         };
+        let rows = self.all_rows(number, &header)?;
+        Ok(StoredRows { version: header.version, rows })
+    }
+
+    fn all_rows(&self, number: BucketNumber, header: &Header) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
         for fence in &header.fences {
             rows.extend(self.row_page(number, fence.page)?);
         }
-        if !rows.is_sorted_by(|a, b| a.key < b.key) {
-            return Err(StoreError::Damaged("the rows of a bucket are out of order"));
-        }
-        Ok(StoredRows { version: header.version, rows })
+        ascending(&rows)?;
+        Ok(rows)
     }
 
     /// Applies one commit in one batch. The caller holds the bucket's stripe
@@ -263,6 +296,14 @@ impl Partition {
             }
         }
         Ok(())
+    }
+}
+
+fn ascending(rows: &[Row]) -> Result<(), StoreError> {
+    if rows.is_sorted_by(|a, b| a.key < b.key) {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged("the rows of a bucket are out of order"))
     }
 }
 
