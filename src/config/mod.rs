@@ -1,0 +1,5 @@
+//! Configuration files, checked before anything is opened.
+
+mod server;
+
+pub use server::{Config, ConfigError, Tls};
