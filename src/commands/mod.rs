@@ -9,6 +9,7 @@ mod lookup;
 mod progress;
 mod sample;
 mod serve;
+mod sidecar;
 mod verify;
 
 use std::{io::Write as _, process::ExitCode};
@@ -38,6 +39,8 @@ enum Command {
     Load(load::Load),
     /// Serve a directory
     Serve(serve::Serve),
+    /// Resolve identifiers for a backend on this machine
+    Sidecar(sidecar::SidecarCommand),
     /// Look up identifiers
     Lookup(lookup::Lookup),
     /// Check that every bucket holds what the registry says
@@ -75,6 +78,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Keygen(keygen) => keygen.run(),
         Command::Load(load) => load.run(arguments.log.as_deref()),
         Command::Serve(serve) => serve.run(arguments.log.as_deref()),
+        Command::Sidecar(sidecar) => sidecar.run(arguments.log.as_deref()),
         Command::Lookup(lookup) => lookup.run(arguments.log.as_deref()),
         Command::Verify(verify) => verify.run(arguments.log.as_deref()),
         Command::Bench(bench) => bench.run(arguments.log.as_deref()),
