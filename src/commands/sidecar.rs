@@ -61,8 +61,7 @@ async fn serve(config: SidecarConfig) -> Outcome {
 fn directory(config: &DirectoryConfig) -> Result<DirectoryOptions, Failure> {
     let name = &config.name;
     let client = client(config).with_context(|| format!("directory {name}")).map_err(input)?;
-    let state =
-        FolderState::open(&config.state).with_context(|| format!("directory {name}"))?;
+    let state = FolderState::open(&config.state).with_context(|| format!("directory {name}"))?;
     Ok(DirectoryOptions {
         name: name.clone(),
         client,

@@ -254,7 +254,10 @@ impl SidecarConfig {
         let directories: Vec<DirectoryConfig> =
             file.directories.into_iter().map(directory).collect::<Result<_, _>>()?;
         let alone = directories.iter().enumerate().all(|(n, one)| {
-            directories.iter().skip(n + 1).all(|other| one.name != other.name && one.state != other.state)
+            directories
+                .iter()
+                .skip(n + 1)
+                .all(|other| one.name != other.name && one.state != other.state)
         });
         if directories.is_empty() || !alone {
             return Err(SidecarConfigError::Directories);
@@ -300,9 +303,9 @@ fn directory(table: DirectoryTable) -> Result<DirectoryConfig, SidecarConfigErro
     let DirectoryTable { name, identity, identity_hex, .. } = table;
     let identity = match (identity, identity_hex) {
         (Some(path), None) => Identity::File(path),
-        (None, Some(hex)) => Identity::Key(
-            key(&hex).ok_or_else(|| SidecarConfigError::IdentityHex(name.clone()))?,
-        ),
+        (None, Some(hex)) => {
+            Identity::Key(key(&hex).ok_or_else(|| SidecarConfigError::IdentityHex(name.clone()))?)
+        }
         _ => return Err(SidecarConfigError::Identity(name)),
     };
     let serves = match table.serves {
@@ -343,9 +346,8 @@ fn directory(table: DirectoryTable) -> Result<DirectoryConfig, SidecarConfigErro
 fn key(hex: &str) -> Option<VerifyingKey> {
     let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16);
-    let bytes = pairs.iter().map(|[high, low]| {
-        u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
-    });
+    let bytes =
+        pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok());
     let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
     let key = VerifyingKey::from_bytes(&bytes.try_into().ok()?).ok()?;
     (!key.is_weak()).then_some(key)
@@ -427,7 +429,8 @@ mod tests {
             parse(LISTEN, &table).map(|config| config.directories[0].identity.clone())
         };
         let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key();
-        let hex: String = key.as_bytes().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let hex: String =
+            key.as_bytes().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         assert_eq!(with(&format!("identity_hex = \"{hex}\"\n")).unwrap(), Identity::Key(key));
         for bad in [
             String::new(),

@@ -336,6 +336,8 @@ mod tests {
             is_grpc(&headers)
         };
         assert!(kind("application/grpc") && kind("application/grpc+proto"));
-        assert!(!kind("application/grpc-web") && !kind("text/plain") && !is_grpc(&HeaderMap::new()));
+        assert!(
+            !kind("application/grpc-web") && !kind("text/plain") && !is_grpc(&HeaderMap::new())
+        );
     }
 }

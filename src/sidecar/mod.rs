@@ -31,6 +31,7 @@ use std::{future::Future, sync::Arc};
 
 use tokio::task::JoinSet;
 
+use self::{directory::Directories, gate::Gate, health::Health, resolve::Resolver};
 pub use self::{
     listen::{Listen, ListenError, Listener, SOCKET_MODE, SocketFile},
     options::{DirectoryOptions, SidecarOptions},
@@ -38,7 +39,6 @@ pub use self::{
     routes::{Route, RouteError},
     status::ERROR_DOMAIN,
 };
-use self::{directory::Directories, gate::Gate, health::Health, resolve::Resolver};
 use crate::client::ClientError;
 
 /// Why a sidecar cannot serve.
@@ -127,7 +127,9 @@ impl Sidecar {
 }
 
 /// Ends when a keeper meets what no patience mends.
-async fn fault(keepers: &mut JoinSet<Result<std::convert::Infallible, SidecarError>>) -> SidecarError {
+async fn fault(
+    keepers: &mut JoinSet<Result<std::convert::Infallible, SidecarError>>,
+) -> SidecarError {
     loop {
         match keepers.join_next().await {
             Some(Ok(Err(fault))) => return fault,

@@ -97,7 +97,11 @@ impl SidecarOptions {
             ("max_calls", self.max_calls, MAX_CALLS),
             ("max_batches", self.max_batches, MAX_BATCHES),
         ] {
-            require((1..=most).contains(&count), name, "must be at least 1, and not absurdly many")?;
+            require(
+                (1..=most).contains(&count),
+                name,
+                "must be at least 1, and not absurdly many",
+            )?;
         }
         require(!self.call_timeout.is_zero(), "call_timeout", "must be longer than nothing")
     }

@@ -183,7 +183,10 @@ impl Asked {
             Ok(source) => source,
             Err(error) => {
                 let refusal = refusal(not_met(&directory, error));
-                return places.into_iter().map(|at| (at, Outcome::Refusal(refusal.clone()))).collect();
+                return places
+                    .into_iter()
+                    .map(|at| (at, Outcome::Refusal(refusal.clone())))
+                    .collect();
             }
         };
         match source.many(&siis, refresh).await {

@@ -96,7 +96,8 @@ impl FromStr for Route {
             }
             (SiiKind::Mailto | SiiKind::Acct, Some(("@", host))) => {
                 // As the host of an identifier is canonicalised.
-                let sii = Sii::parse(&format!("{scheme}:x@{host}"), None).map_err(|_| RouteError)?;
+                let sii =
+                    Sii::parse(&format!("{scheme}:x@{host}"), None).map_err(|_| RouteError)?;
                 let (_, host) = sii.as_str().rsplit_once('@').ok_or(RouteError)?;
                 Part::Host(host.into())
             }
@@ -141,18 +142,32 @@ mod tests {
         assert!(!takes("mailto:@mail.example", "x@notmail.example"));
         assert!(!takes("mailto:@mail.example", "acct:x@mail.example"));
         assert!(takes("acct:@b.example", "acct:a%40c@b.example"));
-        assert!(Route::all().iter().any(|route| route.takes(&Sii::parse("a@b.example", None).unwrap())));
+        assert!(
+            Route::all().iter().any(|route| route.takes(&Sii::parse("a@b.example", None).unwrap()))
+        );
     }
 
     #[test]
     fn what_is_no_route_is_refused() {
         for bad in [
-            "", "tel", "*", "sip:", "tel:49", "tel:+", "tel:+4x", "tel:@b.example", "mailto:+49",
-            "mailto:@", "mailto:b.example", "acct:@a b", "tel:+1234567890123456",
+            "",
+            "tel",
+            "*",
+            "sip:",
+            "tel:49",
+            "tel:+",
+            "tel:+4x",
+            "tel:@b.example",
+            "mailto:+49",
+            "mailto:@",
+            "mailto:b.example",
+            "acct:@a b",
+            "tel:+1234567890123456",
         ] {
             assert_eq!(bad.parse::<Route>(), Err(RouteError), "{bad}");
         }
-        for good in ["tel:", "tel:+49", "mailto:", "mailto:@b.example", "acct:", "acct:@b.example"] {
+        for good in ["tel:", "tel:+49", "mailto:", "mailto:@b.example", "acct:", "acct:@b.example"]
+        {
             assert_eq!(route(good).to_string(), good);
         }
     }
