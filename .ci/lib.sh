@@ -29,6 +29,16 @@ buf_version_wanted() {
 }
 has_buf() { [[ -x $buf && $(version_of "$buf" --version) == "$(buf_version_wanted)" ]]; }
 
+grpc_js_version_wanted() {
+  sed -n 's/.*"@grpc\/grpc-js": *"\([^"]*\)".*/\1/p' "$repo/tests/node/package.json"
+}
+has_grpc_js() {
+  local have
+  have=$(sed -n 's/^ *"version": *"\([^"]*\)".*/\1/p' \
+    "$repo/tests/node/node_modules/@grpc/grpc-js/package.json" 2>/dev/null)
+  [[ -n $have && $have == "$(grpc_js_version_wanted)" ]]
+}
+
 has_cxx() { command -v "${CXX:-c++}" >/dev/null; }
 
 # apart COMMAND...: runs it outside the package, whose .cargo/config.toml is

@@ -35,6 +35,10 @@
 //!
 //! | floor | rooms |
 //! |---|---|
+#![cfg_attr(
+    feature = "sidecar",
+    doc = "| 5 | [`sidecar`]: the SDK behind a gRPC service, for this machine |"
+)]
 #![cfg_attr(feature = "client", doc = "| 4 | [`client`]: the SDK |")]
 #![cfg_attr(feature = "server", doc = "| 4 | [`server`]: the discovery provider |")]
 #![cfg_attr(feature = "server", doc = "| 3 | [`registry`]: who may be found |")]
@@ -51,7 +55,8 @@
 //! # Features
 //!
 //! `client` alone is the SDK, without store and server; `server` alone the
-//! discovery provider; `cli`, the default, the `blindbook` command with both.
+//! discovery provider; `sidecar` the SDK and its gRPC service; `cli`, the default,
+//! the `blindbook` command with all of them.
 
 pub mod bucket;
 pub mod clock;
@@ -77,6 +82,8 @@ pub mod registry;
 pub mod client;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;
 
 #[cfg(feature = "cli")]
 pub mod config;

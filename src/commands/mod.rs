@@ -10,6 +10,7 @@ mod progress;
 mod registry;
 mod sample;
 mod serve;
+mod sidecar;
 mod verify;
 
 use std::{io::Write as _, process::ExitCode};
@@ -39,6 +40,8 @@ enum Command {
     Load(load::Load),
     /// Serve a directory
     Serve(serve::Serve),
+    /// Resolve identifiers for a backend on this machine
+    Sidecar(sidecar::SidecarCommand),
     /// Look up identifiers
     Lookup(lookup::Lookup),
     /// Say who may be found, as a partner of a directory
@@ -78,6 +81,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Keygen(keygen) => keygen.run(),
         Command::Load(load) => load.run(arguments.log.as_deref()),
         Command::Serve(serve) => serve.run(arguments.log.as_deref()),
+        Command::Sidecar(sidecar) => sidecar.run(arguments.log.as_deref()),
         Command::Lookup(lookup) => lookup.run(arguments.log.as_deref()),
         Command::Registry(registry) => registry.run(arguments.log.as_deref()),
         Command::Verify(verify) => verify.run(arguments.log.as_deref()),

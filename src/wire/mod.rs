@@ -5,6 +5,7 @@
 //! the checked ones. What a checked form refuses, it refuses with the field and
 //! the rule, never with the value.
 
+mod audience;
 mod evaluate;
 mod fetch;
 mod invalidations;
@@ -14,6 +15,7 @@ pub mod registry;
 mod signed;
 mod silent;
 
+pub use audience::audience_to_proto;
 pub use evaluate::{ELEMENT_BATCHES, ELEMENT_BYTES, Evaluate, Evaluation, PROOF_BYTES};
 pub use fetch::{BUCKET_BATCHES, Fetch, MAX_BUCKETS_PER_FETCH, bucket_from_proto, bucket_to_proto};
 pub use invalidations::{

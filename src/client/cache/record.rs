@@ -150,8 +150,7 @@ pub(super) fn read(bytes: &mut &[u8], marks: &Marks) -> Option<Entry> {
     let number: BucketNumber = placement.bucket(bits);
     let mark = marks.restore((bits, number), mark);
     let aside = Aside::default();
-    let entry =
-        Entry { key, placement, asked_at_s, bits, version, mark, outputs, outcome, aside };
+    let entry = Entry { key, placement, asked_at_s, bits, version, mark, outputs, outcome, aside };
     entry.mark_to_store();
     Some(entry)
 }

@@ -137,7 +137,7 @@ const fn shares_device(_: &Path, _: &Path) -> bool {
 
 /// Ends with an interrupt or, on Unix, a request to terminate.
 #[cfg(unix)]
-fn shutdown() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -150,7 +150,7 @@ fn shutdown() -> io::Result<impl Future<Output = ()>> {
 }
 
 #[cfg(not(unix))]
-fn shutdown() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     Ok(async {
         // Without a handler nobody can ask, and the server runs on.
         if tokio::signal::ctrl_c().await.is_err() {

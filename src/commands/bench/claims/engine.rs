@@ -83,6 +83,10 @@ impl Generations for Recorder {
         self.inner.meta_put(key, value).await
     }
 
+    async fn meta_remove(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        self.inner.meta_remove(keys).await
+    }
+
     async fn meta_list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.inner.meta_list(prefix).await
     }

@@ -1,0 +1,297 @@
+//! `blindbook.toml`: the settings of `serve`, checked before a port is bound.
+
+mod registry;
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+pub use self::registry::{
+    CodeChannel, IdentityIssuerConfig, RegistryConfig, RegistryConfigError, TokenIssuerConfig,
+};
+
+/// The longest configuration that is read.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {error}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the file system said.
+        error: io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong kind.
+    #[error("{0}")]
+    Syntax(#[from] Box<toml::de::Error>),
+    /// Neither TLS nor a word that none is wanted, or both.
+    #[error(
+        "set either tls_cert and tls_key, or insecure_plaintext = true behind a proxy that ends TLS"
+    )]
+    Tls,
+    /// A number out of its range.
+    #[error("{name} must lie between {least} and {most}")]
+    Range {
+        /// Which setting.
+        name: &'static str,
+        /// The least that works.
+        least: u64,
+        /// The most that works.
+        most: u64,
+    },
+    /// A region that is no CLDR code.
+    #[error("regions must be CLDR region codes of two capital letters, as \"DE\"")]
+    Region,
+    /// The registry or one of its callers.
+    #[error(transparent)]
+    Registry(#[from] RegistryConfigError),
+    /// A log level that is none.
+    #[error("log must be one of error, warn, info, debug, trace")]
+    Log,
+}
+
+/// Where the server's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// PEM files.
+    Files {
+        /// Certificate chain, the server's first.
+        cert: PathBuf,
+        /// Private key.
+        key: PathBuf,
+    },
+    /// None: only behind a proxy that ends TLS, or on one machine.
+    InsecurePlaintext,
+}
+
+/// The settings of `serve`, all checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The data folder that `load` filled.
+    pub data: PathBuf,
+    /// The folder that `keygen` made.
+    pub keys: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// How connections are protected.
+    pub tls: Tls,
+    /// How long clients answer from their caches.
+    pub refresh_period_s: u32,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// Bytes of assembled buckets that are kept in memory.
+    pub bucket_cache_bytes: u64,
+    /// Bytes of pages that the store keeps in memory, for each partition.
+    pub store_cache_bytes: u64,
+    /// CLDR region codes that the directory serves; empty for all.
+    pub regions: Vec<String>,
+    /// The live registry; `None` if the directory changes by loads alone.
+    pub registry: Option<RegistryConfig>,
+    /// The level of the logs.
+    pub log: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data: PathBuf,
+    keys: PathBuf,
+    listen: SocketAddr,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    #[serde(default)]
+    insecure_plaintext: bool,
+    #[serde(default = "defaults::refresh_period_s")]
+    refresh_period_s: u32,
+    #[serde(default = "defaults::max_connections")]
+    max_connections: usize,
+    #[serde(default = "defaults::bucket_cache_bytes")]
+    bucket_cache_bytes: u64,
+    #[serde(default = "defaults::store_cache_bytes")]
+    store_cache_bytes: u64,
+    #[serde(default)]
+    regions: Vec<String>,
+    #[serde(default = "defaults::log")]
+    log: String,
+    registry: Option<registry::Section>,
+    #[serde(default, rename = "caller")]
+    callers: Vec<registry::CallerSection>,
+}
+
+mod defaults {
+    pub(super) const fn refresh_period_s() -> u32 {
+        86_400
+    }
+    pub(super) const fn max_connections() -> usize {
+        10_000
+    }
+    pub(super) const fn bucket_cache_bytes() -> u64 {
+        256 << 20
+    }
+    pub(super) const fn store_cache_bytes() -> u64 {
+        256 << 20
+    }
+    pub(super) fn log() -> String {
+        "info".into()
+    }
+}
+
+impl Config {
+    /// The settings that the command line names, the others at their defaults.
+    ///
+    /// # Errors
+    /// Neither or both of TLS and plaintext.
+    pub fn from_flags(
+        data: PathBuf,
+        keys: PathBuf,
+        listen: SocketAddr,
+        tls_cert: Option<PathBuf>,
+        tls_key: Option<PathBuf>,
+        insecure_plaintext: bool,
+    ) -> Result<Self, ConfigError> {
+        Self::check(File {
+            data,
+            keys,
+            listen,
+            tls_cert,
+            tls_key,
+            insecure_plaintext,
+            refresh_period_s: defaults::refresh_period_s(),
+            max_connections: defaults::max_connections(),
+            bucket_cache_bytes: defaults::bucket_cache_bytes(),
+            store_cache_bytes: defaults::store_cache_bytes(),
+            regions: Vec::new(),
+            log: defaults::log(),
+            registry: None,
+            callers: Vec::new(),
+        })
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is refused by [`Config::parse`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let read = || -> io::Result<String> {
+            if fs::metadata(path)?.len() > MAX_CONFIG_BYTES {
+                return Err(io::Error::other("too long for a configuration"));
+            }
+            fs::read_to_string(path)
+        };
+        let text = read().map_err(|error| ConfigError::Read { path: path.into(), error })?;
+        Self::parse(&text)
+    }
+
+    /// Reads and checks the text of a file.
+    ///
+    /// # Errors
+    /// Not TOML, an unknown key, a value of the wrong kind or out of range.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::check(toml::from_str(text).map_err(Box::new)?)
+    }
+
+    fn check(file: File) -> Result<Self, ConfigError> {
+        let tls = match (file.tls_cert, file.tls_key, file.insecure_plaintext) {
+            (Some(cert), Some(key), false) => Tls::Files { cert, key },
+            (None, None, true) => Tls::InsecurePlaintext,
+            _ => return Err(ConfigError::Tls),
+        };
+        range("refresh_period_s", file.refresh_period_s.into(), 60, 30 * 86_400)?;
+        range("max_connections", file.max_connections as u64, 1, 1 << 20)?;
+        range("bucket_cache_bytes", file.bucket_cache_bytes, 1 << 20, 1 << 40)?;
+        range("store_cache_bytes", file.store_cache_bytes, 1 << 20, 1 << 40)?;
+        let is_region = |code: &String| {
+            code.len() == 2 && code.bytes().all(|letter| letter.is_ascii_uppercase())
+        };
+        if !file.regions.iter().all(is_region) {
+            return Err(ConfigError::Region);
+        }
+        if file.log.parse::<tracing::Level>().is_err() {
+            return Err(ConfigError::Log);
+        }
+        let tls_is_on = tls != Tls::InsecurePlaintext;
+        let registry = match file.registry {
+            Some(section) => Some(section.check(&file.callers, tls_is_on)?),
+            None if file.callers.is_empty() => None,
+            None => return Err(RegistryConfigError::NoRegistry.into()),
+        };
+        Ok(Self {
+            data: file.data,
+            keys: file.keys,
+            listen: file.listen,
+            tls,
+            refresh_period_s: file.refresh_period_s,
+            max_connections: file.max_connections,
+            bucket_cache_bytes: file.bucket_cache_bytes,
+            store_cache_bytes: file.store_cache_bytes,
+            regions: file.regions,
+            registry,
+            log: file.log,
+        })
+    }
+}
+
+const fn range(name: &'static str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+    if value < least || value > most {
+        return Err(ConfigError::Range { name, least, most });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "data = \"d\"\nkeys = \"k\"\nlisten = \"127.0.0.1:1\"\n";
+
+    fn parse(more: &str) -> Result<Config, ConfigError> {
+        Config::parse(&format!("{LEAST}{more}"))
+    }
+
+    #[test]
+    fn the_shipped_configuration_is_accepted() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/blindbook.toml");
+        let config = Config::read(&path).unwrap();
+        assert!(matches!(config.tls, Tls::Files { .. }));
+        let registry = config.registry.unwrap();
+        assert!(registry.client_ca.is_some() && registry.callers.has_uris());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let refused = parse("insecure_plaintext = true\nlissten = \"127.0.0.1:2\"\n");
+        assert!(refused.unwrap_err().to_string().contains("lissten"));
+    }
+
+    #[test]
+    fn plaintext_must_be_asked_for_by_name() {
+        assert!(matches!(parse(""), Err(ConfigError::Tls)));
+        assert!(matches!(parse("tls_cert = \"c\""), Err(ConfigError::Tls)));
+        let both = "tls_cert = \"c\"\ntls_key = \"k\"\ninsecure_plaintext = true";
+        assert!(matches!(parse(both), Err(ConfigError::Tls)));
+        assert_eq!(parse("insecure_plaintext = true").unwrap().tls, Tls::InsecurePlaintext);
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        for (setting, name) in [
+            ("refresh_period_s = 0", "refresh_period_s"),
+            ("max_connections = 0", "max_connections"),
+            ("bucket_cache_bytes = 1", "bucket_cache_bytes"),
+            ("store_cache_bytes = 1", "store_cache_bytes"),
+            ("regions = [\"de\"]", "regions"),
+            ("log = \"loud\"", "log"),
+            ("listen = \"here\"", "listen"),
+        ] {
+            let refused = parse(&format!("insecure_plaintext = true\n{setting}\n"));
+            assert!(refused.unwrap_err().to_string().contains(name), "{setting}");
+        }
+    }
+}

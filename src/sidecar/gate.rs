@@ -1,0 +1,343 @@
+//! The gate that every call passes: what it may ask for, how long its message
+//! may be and how long it may take, and how many calls there may be.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tonic::{Code, Status, codegen::Service, server::NamedService};
+use tonic_health::{pb::health_server::HealthServer, server::HealthService};
+
+use super::{
+    SidecarError, SidecarOptions,
+    resolve::{MAX_SIIS, Resolver},
+};
+use crate::wire::proto::{FILE_DESCRIPTOR_SET, sidecar_service_server::SidecarServiceServer};
+
+/// Calls that may last, health watches and reflection, at once.
+const MAX_LASTING_CALLS: usize = 64;
+
+/// Bytes of an identifier as it may be written, with its tag and length, and of
+/// all else in a message.
+const SII_BYTES: usize = 1024 + 4;
+const SLACK_BYTES: usize = 256;
+
+/// Longest message of health and reflection.
+const MAX_SERVICE_MESSAGE_BYTES: usize = 1024;
+
+/// Why a call does not pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CallError {
+    #[error("compressed messages are not taken: send grpc-encoding: identity or none")]
+    Encoding,
+    #[error("the request is not one encoded message of its kind")]
+    Undecodable,
+    #[error("the message is longer than any good one of this method")]
+    TooLong,
+    #[error("there is no such method")]
+    Method,
+    #[error("the deadline passed before there was an answer")]
+    Deadline,
+    #[error("grpc-timeout must be at most eight digits and one of H, M, S, m, u, n")]
+    Timeout,
+    #[error("the sidecar has too much to do: ask again later")]
+    Busy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Resolve,
+    ResolveMany,
+    HealthCheck,
+    HealthWatch,
+    Reflection,
+}
+
+const SIDECAR: &str = <SidecarServiceServer<Resolver> as NamedService>::NAME;
+const HEALTH: &str = <HealthServer<HealthService> as NamedService>::NAME;
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+
+impl Route {
+    fn of(path: &str) -> Option<Self> {
+        match path.strip_prefix('/')?.split_once('/')? {
+            (SIDECAR, "Resolve") => Some(Self::Resolve),
+            (SIDECAR, "ResolveMany") => Some(Self::ResolveMany),
+            (HEALTH, "Check") => Some(Self::HealthCheck),
+            (HEALTH, "Watch") => Some(Self::HealthWatch),
+            (REFLECTION, "ServerReflectionInfo") => Some(Self::Reflection),
+            _ => None,
+        }
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Response<tonic::body::Body>> + Send>>;
+type Door = Arc<dyn Fn(Request<tonic::body::Body>) -> Answering + Send + Sync>;
+
+/// What lies behind the gate, for all connections.
+pub(super) struct Gate {
+    one: SidecarServiceServer<Resolver>,
+    many: SidecarServiceServer<Resolver>,
+    health: HealthServer<HealthService>,
+    reflection: Door,
+    calls: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
+    lasting: Arc<Semaphore>,
+    call_timeout: Duration,
+}
+
+impl Gate {
+    pub(super) fn new(
+        resolver: Resolver,
+        health: HealthServer<HealthService>,
+        options: &SidecarOptions,
+    ) -> Result<Self, SidecarError> {
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|error| SidecarError::Reflection(error.to_string()))?
+            .max_decoding_message_size(MAX_SERVICE_MESSAGE_BYTES);
+        let reflection = move |request| -> Answering {
+            let mut reflection = reflection.clone();
+            Box::pin(async move {
+                let Ok(response) = reflection.call(request).await;
+                response
+            })
+        };
+        let takes = |siis: usize| {
+            SidecarServiceServer::new(resolver.clone())
+                .max_decoding_message_size(siis * SII_BYTES + SLACK_BYTES)
+        };
+        Ok(Self {
+            one: takes(1),
+            many: takes(MAX_SIIS),
+            health: health.max_decoding_message_size(MAX_SERVICE_MESSAGE_BYTES),
+            reflection: Arc::new(reflection),
+            calls: Arc::new(Semaphore::new(options.max_calls)),
+            batches: Arc::new(Semaphore::new(options.max_batches)),
+            lasting: Arc::new(Semaphore::new(MAX_LASTING_CALLS)),
+            call_timeout: options.call_timeout,
+        })
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
+        let (response, place) = self.pass(request).await;
+        response.map(|body| Answer { body, _place: place })
+    }
+
+    async fn pass(
+        &self,
+        request: Request<Incoming>,
+    ) -> (Response<tonic::body::Body>, Option<OwnedSemaphorePermit>) {
+        if !is_grpc(request.headers()) {
+            let mut response = Response::new(tonic::body::Body::empty());
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return (response, None);
+        }
+        let (route, patience, place) = match self.admit(&request) {
+            Ok(admitted) => admitted,
+            Err(error) => return (refuse(error), None),
+        };
+        let answering = self.enter(route, request);
+        let response = match patience {
+            None => answering.await,
+            Some(patience) => match timeout(patience, answering).await {
+                Ok(response) => response,
+                Err(_) => refuse(CallError::Deadline),
+            },
+        };
+        (explain(response), Some(place))
+    }
+
+    /// Whether there is a way and a place for a call, and how long it may take.
+    fn admit<B>(
+        &self,
+        request: &Request<B>,
+    ) -> Result<(Route, Option<Duration>, OwnedSemaphorePermit), CallError> {
+        let route = Route::of(request.uri().path()).ok_or(CallError::Method)?;
+        let identity = |encoding: &http::HeaderValue| encoding.as_bytes() == b"identity";
+        if !request.headers().get_all("grpc-encoding").iter().all(identity) {
+            return Err(CallError::Encoding);
+        }
+        let (room, lasts) = match route {
+            Route::Resolve | Route::HealthCheck => (&self.calls, false),
+            Route::ResolveMany => (&self.batches, false),
+            Route::HealthWatch | Route::Reflection => (&self.lasting, true),
+        };
+        let asked = asked_timeout(request.headers())?.unwrap_or(Duration::MAX);
+        let place = Arc::clone(room).try_acquire_owned().map_err(|_| CallError::Busy)?;
+        Ok((route, (!lasts).then(|| asked.min(self.call_timeout)), place))
+    }
+
+    async fn enter(&self, route: Route, request: Request<Incoming>) -> Response<tonic::body::Body> {
+        let Ok(response) = match route {
+            Route::Resolve => self.one.clone().call(request).await,
+            Route::ResolveMany => self.many.clone().call(request).await,
+            Route::HealthCheck | Route::HealthWatch => self.health.clone().call(request).await,
+            Route::Reflection => Ok((self.reflection)(request.map(tonic::body::Body::new)).await),
+        };
+        response
+    }
+}
+
+/// Anything else gets an HTTP status.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// gRPC over HTTP/2, "Timeout": up to eight digits and a unit.
+fn asked_timeout(headers: &HeaderMap) -> Result<Option<Duration>, CallError> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let parse = || {
+        let (unit, digits) = value.as_bytes().split_last()?;
+        if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let count: u64 = str::from_utf8(digits).ok()?.parse().ok()?;
+        match unit {
+            b'H' => Some(Duration::from_secs(count * 3600)),
+            b'M' => Some(Duration::from_secs(count * 60)),
+            b'S' => Some(Duration::from_secs(count)),
+            b'm' => Some(Duration::from_millis(count)),
+            b'u' => Some(Duration::from_micros(count)),
+            b'n' => Some(Duration::from_nanos(count)),
+            _ => None,
+        }
+    };
+    parse().map(Some).ok_or(CallError::Timeout)
+}
+
+fn refuse(error: CallError) -> Response<tonic::body::Body> {
+    Status::from(error).into_http()
+}
+
+/// Puts our words for a status that the library made: its own have no details.
+fn explain(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+    let Some(status) = response.extensions().get::<Status>() else { return response };
+    if !status.details().is_empty() {
+        return response;
+    }
+    match status.code() {
+        Code::Internal => refuse(CallError::Undecodable),
+        Code::OutOfRange => refuse(CallError::TooLong),
+        Code::Unimplemented => refuse(CallError::Method),
+        // Health says NOT_FOUND for a service that it does not know.
+        _ => response,
+    }
+}
+
+/// The gate as one connection sees it.
+#[derive(Clone)]
+pub(super) struct Entrance(pub(super) Arc<Gate>);
+
+impl hyper::service::Service<Request<Incoming>> for Entrance {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let gate = Arc::clone(&self.0);
+        Box::pin(async move { Ok(gate.answer(request).await) })
+    }
+}
+
+/// The body of an answer: its call keeps its place until it has left.
+pub(super) struct Answer {
+    body: tonic::body::Body,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn every_declared_method_has_a_route_and_no_other_has() {
+        for (path, route) in [
+            ("/blindbook.v1.SidecarService/Resolve", Route::Resolve),
+            ("/blindbook.v1.SidecarService/ResolveMany", Route::ResolveMany),
+            ("/grpc.health.v1.Health/Check", Route::HealthCheck),
+            ("/grpc.health.v1.Health/Watch", Route::HealthWatch),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Route::Reflection),
+        ] {
+            assert_eq!(Route::of(path), Some(route));
+        }
+        for path in ["", "/", "Resolve", "/blindbook.v1.SidecarService/", "/x/Resolve"] {
+            assert_eq!(Route::of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        let read = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", HeaderValue::from_static(text));
+            asked_timeout(&headers)
+        };
+        assert_eq!(asked_timeout(&HeaderMap::new()), Ok(None));
+        for (text, nanos) in [
+            ("1H", 3_600_000_000_000),
+            ("2M", 120_000_000_000),
+            ("3S", 3_000_000_000),
+            ("40m", 40_000_000),
+            ("5u", 5000),
+            ("00000006n", 6),
+        ] {
+            assert_eq!(read(text), Ok(Some(Duration::from_nanos(nanos))), "{text}");
+        }
+        assert_eq!(read("99999999H").unwrap().unwrap().as_secs(), 99_999_999 * 3600);
+        for bad in ["", "S", "1", "1s", "-1S", "+1S", "1.5S", "123456789m", "1 S"] {
+            assert_eq!(read(bad), Err(CallError::Timeout), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_grpc_passes() {
+        let kind = |kind: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            is_grpc(&headers)
+        };
+        assert!(kind("application/grpc") && kind("application/grpc+proto"));
+        assert!(
+            !kind("application/grpc-web") && !kind("text/plain") && !is_grpc(&HeaderMap::new())
+        );
+    }
+}
