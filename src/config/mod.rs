@@ -5,6 +5,6 @@ mod sidecar;
 
 pub use server::{
     CodeChannel, Config, ConfigError, IdentityIssuerConfig, RegistryConfig, RegistryConfigError,
-    Tls, TokenIssuerConfig,
+    Tls, TokenIssuerConfig, WebhookConfig,
 };
 pub use sidecar::{DirectoryConfig, Identity, SidecarConfig, SidecarConfigError};

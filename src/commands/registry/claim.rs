@@ -55,7 +55,7 @@ pub(super) struct Signer {
     /// The caller's provider, as wa.example
     #[arg(long, value_name = "DOMAIN")]
     provider: String,
-    /// Its signing key, ap.seed
+    /// Its signing key, ap.key
     #[arg(long, value_name = "FILE")]
     ap_key: PathBuf,
 }

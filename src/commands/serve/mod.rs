@@ -14,9 +14,9 @@ use blindbook::{
     config::{Config, Tls},
     keyring::Keyring,
     server::{self, Clock, Server, ServerOptions},
-    store::{SledGenerations, SledOptions},
+    store::{Generations, SledGenerations, SledOptions},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use zeroize::Zeroizing;
 
 use super::{Outcome, input, logs, runtime};
@@ -93,10 +93,14 @@ async fn serve(config: Config) -> Outcome {
         }
         Tls::InsecurePlaintext => None,
     };
-    let registry = config.registry.as_ref().map(|settings| registry::options(settings, &keyring));
-    let registry = registry.transpose().map_err(input)?;
     let store = SledOptions { cache_bytes: config.store_cache_bytes, ..SledOptions::default() };
-    let generations = SledGenerations::open(&config.data, store).await?;
+    let generations: Arc<dyn Generations> =
+        Arc::new(SledGenerations::open(&config.data, store).await?);
+    let keyring = Arc::new(keyring);
+    let registry = match &config.registry {
+        Some(settings) => Some(registry::options(settings, &keyring, &generations).await?),
+        None => None,
+    };
     let options = ServerOptions {
         tls,
         refresh_period_s: config.refresh_period_s,
@@ -105,10 +109,12 @@ async fn serve(config: Config) -> Outcome {
         regions: config.regions,
         ..ServerOptions::default()
     };
-    let mut server =
-        Server::open(Arc::new(generations), Arc::new(keyring), options, Clock::system()).await?;
-    if let Some(registry) = registry {
+    let mut server = Server::open(generations, keyring, options, Clock::system()).await?;
+    let mut tasks = JoinSet::new();
+    if let Some((registry, pending)) = registry {
         server = server.with_registry(registry).await?;
+        // Let go of, it ends.
+        tasks.spawn(registry::keep_pending(pending, Clock::system()));
     }
     let listener = TcpListener::bind(config.listen)
         .await

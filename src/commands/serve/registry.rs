@@ -1,19 +1,23 @@
 //! Puts the live registry together: the files that its settings name are read,
 //! and what they hold is checked, before a port is bound.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, fs, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use blindbook::{
     config::{CodeChannel, RegistryConfig},
     keyring::Keyring,
     registry::proof::{
         Challenges, CodeLimits, CodeSender, Codes, IdentityIssuer, IdentityIssuers, IssuerKeys,
-        MemoryPending, PassportRules, Pending, Proofs, SpoolSender, TokenIssuers, TokenKey,
-        TokenSigner, TrustAnchors, VerificationAddress,
+        PassportRules, Pending, Proofs, SpoolSender, StoredPending, TokenIssuers, TokenKey,
+        TokenSigner, TrustAnchors, VerificationAddress, WebhookSender,
     },
-    server::{RegistryOptions, Verification},
+    server::{Clock, RegistryOptions, Verification},
+    store::Generations,
 };
+use zeroize::Zeroizing;
+
+use crate::commands::{Failure, input};
 
 /// Most codes, challenges and counters at once: under 200 bytes each.
 const MOST_PENDING: usize = 1 << 20;
@@ -24,9 +28,35 @@ const CHALLENGE_LIFETIME_S: u64 = 300;
 /// Most challenges of one provider within an hour.
 const CHALLENGES_PER_PROVIDER_PER_H: u32 = 100_000;
 
-pub(super) fn options(
+/// How often what expired of codes and challenges is removed.
+const PENDING_PERIOD: Duration = Duration::from_secs(60);
+
+/// The options of a live registry, and where its open codes and challenges lie.
+pub(super) async fn options(
+    settings: &RegistryConfig,
+    keyring: &Arc<Keyring>,
+    generations: &Arc<dyn Generations>,
+) -> Result<(RegistryOptions, StoredPending), Failure> {
+    let (keyring, generations) = (Arc::clone(keyring), Arc::clone(generations));
+    let pending = StoredPending::open(generations, Arc::clone(&keyring), MOST_PENDING).await?;
+    let options = with(settings, &keyring, Arc::new(pending.clone())).map_err(input)?;
+    Ok((options, pending))
+}
+
+/// Removes expired codes and challenges, for ever.
+pub(super) async fn keep_pending(pending: StoredPending, clock: Clock) -> Infallible {
+    loop {
+        tokio::time::sleep(PENDING_PERIOD).await;
+        if let Err(error) = pending.sweep(clock.now_s()).await {
+            tracing::error!(%error, "expired verifications could not be removed");
+        }
+    }
+}
+
+fn with(
     settings: &RegistryConfig,
     keyring: &Keyring,
+    pending: Arc<dyn Pending>,
 ) -> anyhow::Result<RegistryOptions> {
     let keys = keyring.registry().ok_or_else(|| {
         anyhow!(
@@ -35,7 +65,6 @@ pub(super) fn options(
         )
     })?;
     let signer = TokenSigner::from_seed(&keys.token_seed, *keyring.directory())?;
-    let pending: Arc<dyn Pending> = Arc::new(MemoryPending::new(MOST_PENDING));
 
     let mut tokens = TokenIssuers::default();
     tokens.trust(signer.issuer(), signer.key().clone())?;
@@ -89,8 +118,19 @@ fn sender(channel: &CodeChannel) -> anyhow::Result<Arc<dyn CodeSender>> {
             );
             in_file(folder, || Ok(Arc::new(SpoolSender::new(folder)?) as Arc<dyn CodeSender>))
         }
-        CodeChannel::Webhook(_) => bail!("code_webhook is not supported yet: leave it out"),
+        CodeChannel::Webhook(webhook) => {
+            let token = webhook.token.as_deref().map(|path| in_file(path, || secret(path)));
+            let roots = webhook.ca.as_deref().map(|path| in_file(path, || Ok(fs::read(path)?)));
+            let (token, roots) = (token.transpose()?, roots.transpose()?);
+            let token = token.as_ref().map(|token| token.trim());
+            let sender = WebhookSender::new(&webhook.url, token, roots.as_deref());
+            Ok(Arc::new(sender.context("code_webhook")?))
+        }
     }
+}
+
+fn secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    Ok(Zeroizing::new(fs::read_to_string(path)?))
 }
 
 fn text(path: &Path) -> anyhow::Result<String> {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 pub use self::registry::{
     CodeChannel, IdentityIssuerConfig, RegistryConfig, RegistryConfigError, TokenIssuerConfig,
+    WebhookConfig,
 };
 
 /// The longest configuration that is read.

@@ -50,6 +50,9 @@ pub enum RegistryConfigError {
     /// Not a URL to send codes to.
     #[error("code_webhook must be an https:// URL, or http:// to this machine")]
     Webhook,
+    /// What belongs to a webhook that there is none of.
+    #[error("code_webhook_token and code_webhook_ca belong to a code_webhook: set it too")]
+    NoWebhook,
     /// Not the name of a provider.
     #[error("`{name}` is no provider: {error}")]
     Provider {
@@ -71,8 +74,20 @@ pub enum RegistryConfigError {
 pub enum CodeChannel {
     /// Into files of a folder, for development.
     Spool(PathBuf),
-    /// To a URL.
-    Webhook(String),
+    /// To whoever delivers them.
+    Webhook(WebhookConfig),
+}
+
+/// Who delivers codes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookConfig {
+    /// Where they are posted.
+    pub url: String,
+    /// A file with the bearer token that goes with them.
+    pub token: Option<PathBuf>,
+    /// PEM file of the authorities of its certificate; the Web's if there is
+    /// none.
+    pub ca: Option<PathBuf>,
 }
 
 /// Another directory whose claim tokens count.
@@ -137,6 +152,8 @@ pub(super) struct Section {
     development: bool,
     code_spool: Option<PathBuf>,
     code_webhook: Option<String>,
+    code_webhook_token: Option<PathBuf>,
+    code_webhook_ca: Option<PathBuf>,
     passport_roots: Option<PathBuf>,
     #[serde(default)]
     verification_addresses: BTreeMap<String, String>,
@@ -194,7 +211,7 @@ impl CallerSection {
 
 impl Section {
     pub(super) fn check(
-        self,
+        mut self,
         callers: &[CallerSection],
         tls: bool,
     ) -> Result<RegistryConfig, RegistryConfigError> {
@@ -214,14 +231,20 @@ impl Section {
                 _ => return Err(RegistryConfigError::CallerName),
             }
         }
-        let codes = match (self.code_spool, self.code_webhook) {
+        let codes = match (self.code_spool.take(), self.code_webhook.take()) {
             (None, None) => None,
             (Some(_), Some(_)) => return Err(RegistryConfigError::CodeChannels),
             (Some(folder), None) if !tls || self.development => Some(CodeChannel::Spool(folder)),
             (Some(_), None) => return Err(RegistryConfigError::SpoolInProduction),
-            (None, Some(url)) if is_webhook(&url) => Some(CodeChannel::Webhook(url)),
+            (None, Some(url)) if is_webhook(&url) => {
+                let (token, ca) = (self.code_webhook_token.take(), self.code_webhook_ca.take());
+                Some(CodeChannel::Webhook(WebhookConfig { url, token, ca }))
+            }
             (None, Some(_)) => return Err(RegistryConfigError::Webhook),
         };
+        if self.code_webhook_token.is_some() || self.code_webhook_ca.is_some() {
+            return Err(RegistryConfigError::NoWebhook);
+        }
         for issuer in &self.identity_issuers {
             issuer.clients()?;
         }
