@@ -94,9 +94,7 @@ fn check(sii: &Sii, signed: &SignedMapping, view: &View) -> Result<(), ClientErr
         Some(Trust::Key(key)) => signed
             .verify(sii, key)
             .map_err(|fault| ClientError::MappingForged { provider: provider.clone(), fault }),
-        Some(Trust::Changed) => {
-            Err(ClientError::ProviderKeyChanged { provider: provider.clone() })
-        }
+        Some(Trust::Changed) => Err(ClientError::ProviderKeyChanged { provider: provider.clone() }),
         None => Err(ClientError::ProviderUnknown { provider: provider.clone() }),
     }
 }

@@ -131,11 +131,7 @@ impl Lookups {
         self.cache.get(sii.as_bytes(), now_s, period_s)?.outcome(now_s)
     }
 
-    pub(super) async fn many(
-        &self,
-        siis: &[Sii],
-        when: When,
-    ) -> Result<Vec<Outcome>, ClientError> {
+    pub(super) async fn many(&self, siis: &[Sii], when: When) -> Result<Vec<Outcome>, ClientError> {
         let now_s = self.clock.now_s();
         let mut places: HashMap<&Sii, usize> = HashMap::with_capacity(siis.len());
         let mut results: Vec<Option<Outcome>> = Vec::with_capacity(siis.len());
@@ -182,9 +178,8 @@ impl Lookups {
         match when {
             When::Due => {
                 let period_s = self.directory.refresh_period_s();
-                let is_due = |decoy: &Decoy| {
-                    self.cache.get(decoy.input.expose(), now_s, period_s).is_none()
-                };
+                let is_due =
+                    |decoy: &Decoy| self.cache.get(decoy.input.expose(), now_s, period_s).is_none();
                 let due = self.decoys.due(free, is_due, &mut rand::rng());
                 asked.extend(due.into_iter().map(Asked::Decoy));
             }
@@ -306,31 +301,30 @@ impl Lookups {
         let marks = self.cache.marks(depth, right);
         let stub = self.pool.stub()?;
         let named = |epoch: &&Epoch| view.parameters.key(**epoch).is_some();
-        let (fetched, outputs) = if let (Some(evaluate), Some(blinded)) =
-            (&requests.evaluate, blinded)
-        {
-            // Each is awaited to its end, whatever becomes of the other.
-            let (evaluated, fetched) = tokio::join!(
-                self.evaluate(stub.clone(), blinded.elements(), evaluate),
-                self.fetch(stub, requests, view, &before),
-            );
-            let (evaluations, fetched) = both(evaluated, fetched)?;
-            let evaluated: BTreeSet<Epoch> = evaluations.iter().map(|of| of.epoch).collect();
-            if let Some(epoch) = evaluated.union(&fetched.epochs).find(|epoch| !named(epoch)) {
-                return Err(Failed::Stale(Stale::Unknown(*epoch)));
-            }
-            if let Some(epoch) = fetched.epochs.difference(&evaluated).next() {
-                return Err(ClientError::EpochNotEvaluated { epoch: *epoch }.into());
-            }
-            let (blinded, view) = (Arc::clone(blinded), Arc::clone(view));
-            (fetched, blocking(move || finalize(&blinded, evaluations, &view)).await?)
-        } else {
-            let fetched = self.fetch(stub, requests, view, &before).await?;
-            if let Some(epoch) = fetched.epochs.iter().find(|epoch| !named(epoch)) {
-                return Err(Failed::Stale(Stale::Unknown(*epoch)));
-            }
-            (fetched, known.cloned().unwrap_or_default())
-        };
+        let (fetched, outputs) =
+            if let (Some(evaluate), Some(blinded)) = (&requests.evaluate, blinded) {
+                // Each is awaited to its end, whatever becomes of the other.
+                let (evaluated, fetched) = tokio::join!(
+                    self.evaluate(stub.clone(), blinded.elements(), evaluate),
+                    self.fetch(stub, requests, view, &before),
+                );
+                let (evaluations, fetched) = both(evaluated, fetched)?;
+                let evaluated: BTreeSet<Epoch> = evaluations.iter().map(|of| of.epoch).collect();
+                if let Some(epoch) = evaluated.union(&fetched.epochs).find(|epoch| !named(epoch)) {
+                    return Err(Failed::Stale(Stale::Unknown(*epoch)));
+                }
+                if let Some(epoch) = fetched.epochs.difference(&evaluated).next() {
+                    return Err(ClientError::EpochNotEvaluated { epoch: *epoch }.into());
+                }
+                let (blinded, view) = (Arc::clone(blinded), Arc::clone(view));
+                (fetched, blocking(move || finalize(&blinded, evaluations, &view)).await?)
+            } else {
+                let fetched = self.fetch(stub, requests, view, &before).await?;
+                if let Some(epoch) = fetched.epochs.iter().find(|epoch| !named(epoch)) {
+                    return Err(Failed::Stale(Stale::Unknown(*epoch)));
+                }
+                (fetched, known.cloned().unwrap_or_default())
+            };
         self.versions.raise(depth, fetched.shown).await?;
         Ok(Exchanged { buckets: fetched.buckets, marks, outputs })
     }

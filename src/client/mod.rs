@@ -135,8 +135,7 @@ impl Client {
             Following::load(&pool, &cache, &parts, options.reconnect, clock.clone()).await?;
         let directory = Directory::open(&options, &pool, &parts).await?;
         let pinned = options.max_prefix_bits;
-        let lookups =
-            Lookups { pool, directory, versions, decoys, cache, circle, pinned, clock };
+        let lookups = Lookups { pool, directory, versions, decoys, cache, circle, pinned, clock };
         Ok(Self { lookups: Arc::new(lookups), following })
     }
 

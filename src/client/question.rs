@@ -129,12 +129,7 @@ impl Question {
             let blinded_elements = blinded.batch.blinded_elements().to_vec().into();
             Evaluate { epoch, blinded_elements }.into()
         });
-        Ok(Requests {
-            evaluate,
-            fetch: fetch.into(),
-            numbers,
-            right,
-        })
+        Ok(Requests { evaluate, fetch: fetch.into(), numbers, right })
     }
 }
 

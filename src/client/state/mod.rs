@@ -45,9 +45,22 @@ pub struct Shard(u8);
 
 impl Shard {
     const NAMES: [&str; 16] = [
-        "answers-0", "answers-1", "answers-2", "answers-3", "answers-4", "answers-5", "answers-6",
-        "answers-7", "answers-8", "answers-9", "answers-a", "answers-b", "answers-c", "answers-d",
-        "answers-e", "answers-f",
+        "answers-0",
+        "answers-1",
+        "answers-2",
+        "answers-3",
+        "answers-4",
+        "answers-5",
+        "answers-6",
+        "answers-7",
+        "answers-8",
+        "answers-9",
+        "answers-a",
+        "answers-b",
+        "answers-c",
+        "answers-d",
+        "answers-e",
+        "answers-f",
     ];
 
     /// All of them.
