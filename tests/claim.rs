@@ -131,8 +131,8 @@ async fn a_confirmed_code_makes_its_user_found_by_the_next_lookup_and_only_once(
     let store = generations.current().await.unwrap().unwrap();
     buckets.changed(Placement::of(&alice).bucket(store.prefix_bits()));
 
-    let found = client.lookup(&alice).await.unwrap().mappings;
-    assert_eq!(found.iter().map(|found| &found.ssi).collect::<Vec<_>>(), [&ssi]);
+    let found = client.refresh(&alice).await.unwrap();
+    assert_eq!(found.mappings.iter().map(|found| &found.ssi).collect::<Vec<_>>(), [&ssi]);
 
     // The proof is used up, and the directory agrees with itself.
     let replayed = ledger.claim(NOW_S, claim).await;

@@ -68,7 +68,7 @@ impl Scene {
         self.now_s.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    async fn look(&self, who: &str) -> Result<Answer, ClientError> {
+    async fn look(&self, who: &str) -> Result<Arc<Answer>, ClientError> {
         self.client.lookup(&sii(who)).await
     }
 
@@ -107,6 +107,8 @@ fn options(running: &Running, now_s: &Arc<AtomicU64>) -> ClientOptions {
     let mut options = ClientOptions::new(running.address(), running.identity());
     let now_s = Arc::clone(now_s);
     options.clock = Clock::new(move || now_s.load(Ordering::Relaxed));
+    // Nothing is kept: each lookup makes both calls.
+    options.cached_answers = 0;
     options
 }
 

@@ -31,14 +31,15 @@ fn what_was_loaded_is_found_and_what_was_not_is_a_miss() {
     );
     assert!(text(&output.stderr).contains("without --state"));
 
-    // With a state folder, twice: the second run goes on from the first.
-    for _ in 0..2 {
+    // With a state folder: the second run answers from it, the third asks again.
+    for refresh in [&[][..], &[], &["--refresh"]] {
         let output = estate
             .lookup_command(&serving)
             .arg("--state")
             .arg(estate.path("state"))
             .arg("--provider-key")
             .arg(format!("wa.example={}", estate.keys().join("ap.pub").display()))
+            .args(refresh)
             .arg("carol@example.com")
             .output()
             .unwrap();

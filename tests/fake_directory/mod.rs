@@ -4,15 +4,16 @@
 // Plain comments at the top: the SDK's example includes this file.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use blindbook::{
     bucket::{
-        Audience, BUCKET_ENTRIES, Bucket, BucketNumber, DirectoryId, Entry, EntryKeys, Mapping,
-        Placement, PrefixBits, SignedMapping,
+        Audience, BUCKET_ENTRIES, Bucket, BucketNumber, Circle, DirectoryId, Entry, EntryKeys,
+        Mapping, Placement, PrefixBits, SignedMapping, circle::oprf_input,
     },
     epoch::Epoch,
     identifier::{Provider, Sii, Ssi, User},
@@ -31,10 +32,19 @@ use blindbook::{
     },
 };
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_stream::{Iter, wrappers::TcpListenerStream};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_stream::{
+    Iter,
+    wrappers::{ReceiverStream, TcpListenerStream},
+};
 use tonic::{
-    Request, Response, Status,
+    Request, Response, Status, Streaming,
+    body::Body,
+    codegen::{BoxFuture, Context, Poll, Service, http},
     transport::{Server, ServerTlsConfig},
 };
 
@@ -71,6 +81,12 @@ pub(crate) struct World {
     pub(crate) parameters: Parameters,
     pub(crate) list: ProviderList,
     buckets: BTreeMap<u32, Kept>,
+    /// Which bucket changed to which version, in order.
+    pub(crate) log: watch::Sender<Vec<(u32, u64)>>,
+    /// How much of the log's beginning is gone.
+    pub(crate) log_begins: usize,
+    /// After how many messages the next watches end.
+    pub(crate) cuts: VecDeque<usize>,
 }
 
 impl World {
@@ -100,7 +116,16 @@ impl World {
             (number.get(), Kept { version: 1, epoch: Epoch::FIRST, entries })
         });
         let buckets = buckets.collect();
-        let mut world = Self { identity, epochs: BTreeMap::new(), parameters, list, buckets };
+        let mut world = Self {
+            identity,
+            epochs: BTreeMap::new(),
+            parameters,
+            list,
+            buckets,
+            log: watch::Sender::default(),
+            log_begins: 0,
+            cuts: VecDeque::new(),
+        };
         world.add_epoch(1);
         world
     }
@@ -124,9 +149,24 @@ impl World {
         self.epochs.remove(&epoch);
     }
 
-    fn keys(&self, sii: &Sii, epoch: Epoch) -> EntryKeys {
-        let outputs = self.epochs[&epoch].evaluate_many(&[sii]).unwrap();
+    fn keys(&self, sii: &Sii, circle: Option<&Circle>, epoch: Epoch) -> EntryKeys {
+        let input = oprf_input(sii, circle);
+        let outputs = self.epochs[&epoch].evaluate_many(&[input.as_slice()]).unwrap();
         EntryKeys::of(outputs[0].expose())
+    }
+
+    /// A new version of a bucket, told to whoever watches.
+    fn change(&mut self, number: u32) -> &mut Kept {
+        let kept = self.buckets.get_mut(&number).unwrap();
+        kept.version += 1;
+        self.log.send_modify(|log| log.push((number, kept.version)));
+        kept
+    }
+
+    /// Changes an identifier's bucket, in nothing that belongs to it.
+    pub(crate) fn touch(&mut self, sii: &Sii) {
+        let number = self.number_of(sii);
+        self.change(number);
     }
 
     pub(crate) fn number_of(&self, sii: &Sii) -> u32 {
@@ -135,18 +175,27 @@ impl World {
 
     /// Seals a mapping as the n-th of an identifier, under its bucket's epoch.
     pub(crate) fn put(&mut self, sii: &Sii, n: u32, mapping: &SignedMapping) {
+        self.put_in(sii, None, n, mapping);
+    }
+
+    /// The same, in a circle.
+    pub(crate) fn put_in(
+        &mut self,
+        sii: &Sii,
+        circle: Option<&Circle>,
+        n: u32,
+        mapping: &SignedMapping,
+    ) {
         let number = self.number_of(sii);
         let epoch = self.buckets[&number].epoch;
         let entry = self
-            .keys(sii, epoch)
+            .keys(sii, circle, epoch)
             .seal(&self.directory(), epoch, n, mapping, &mut rand::rng())
             .unwrap();
-        let kept = self.buckets.get_mut(&number).unwrap();
         // Spread, so that few entries of a test meet; n keeps an identifier's apart.
-        let slot =
-            (usize::from(Placement::of(sii).expose()[31]) + 29 * n as usize) % BUCKET_ENTRIES;
-        kept.entries[slot] = entry;
-        kept.version += 1;
+        let spread = 29 * n as usize + if circle.is_some() { 128 } else { 0 };
+        let slot = (usize::from(Placement::of(sii).expose()[31]) + spread) % BUCKET_ENTRIES;
+        self.change(number).entries[slot] = entry;
     }
 
     /// The same, with a fresh mapping signed by wa.example.
@@ -158,13 +207,11 @@ impl World {
     /// Flips a bit in every ciphertext of an identifier's bucket: tags stay.
     pub(crate) fn damage(&mut self, sii: &Sii) {
         let number = self.number_of(sii);
-        let kept = self.buckets.get_mut(&number).unwrap();
-        for entry in &mut kept.entries {
+        for entry in &mut self.change(number).entries {
             let mut bytes = *entry.as_bytes();
             bytes[100] ^= 1;
             *entry = Entry::from_bytes(bytes);
         }
-        kept.version += 1;
     }
 
     /// Moves on to epoch 2: epoch 1 is gone, and all of its entries with it.
@@ -172,18 +219,15 @@ impl World {
         let second = self.add_epoch(2);
         self.remove_epoch(Epoch::FIRST);
         self.parameters.serial += 1;
-        for kept in self.buckets.values_mut() {
-            kept.epoch = second;
-            kept.version += 1;
+        for number in self.parameters.prefix_bits.numbers() {
+            self.change(number.get()).epoch = second;
         }
     }
 
     /// Dates an identifier's bucket to another epoch.
     pub(crate) fn move_bucket(&mut self, sii: &Sii, epoch: Epoch) {
         let number = self.number_of(sii);
-        let kept = self.buckets.get_mut(&number).unwrap();
-        kept.epoch = epoch;
-        kept.version += 1;
+        self.change(number).epoch = epoch;
     }
 
     /// A bucket, signed, with another version or content if so wished.
@@ -262,6 +306,7 @@ pub(crate) enum Call {
     Providers,
     Evaluate(EvaluateRequest),
     Fetch(FetchBucketsRequest),
+    Watch(proto::WatchInvalidationsRequest),
 }
 
 impl Call {
@@ -271,6 +316,7 @@ impl Call {
             Self::Providers => "ListProviders",
             Self::Evaluate(_) => "Evaluate",
             Self::Fetch(_) => "FetchBuckets",
+            Self::Watch(_) => "WatchInvalidations",
         }
     }
 }
@@ -282,7 +328,15 @@ fn honest<T>() -> Lie<T> {
     Box::new(|_, answer| answer)
 }
 
+pub(crate) type Told = Vec<Result<proto::WatchInvalidationsResponse, Status>>;
+
+/// What a watch is told instead of the truth, and then the stream ends.
+type WatchLie = Box<
+    dyn FnMut(&World, &proto::WatchInvalidationsRequest) -> Option<Result<Told, Status>> + Send,
+>;
+
 pub(crate) struct Lies {
+    pub(crate) watch: WatchLie,
     pub(crate) parameters: Lie<SignedBody>,
     pub(crate) providers: Lie<SignedBody>,
     pub(crate) evaluate: Lie<EvaluateResponse>,
@@ -291,7 +345,13 @@ pub(crate) struct Lies {
 
 impl Default for Lies {
     fn default() -> Self {
-        Self { parameters: honest(), providers: honest(), evaluate: honest(), fetch: honest() }
+        Self {
+            watch: Box::new(|_, _| None),
+            parameters: honest(),
+            providers: honest(),
+            evaluate: honest(),
+            fetch: honest(),
+        }
     }
 }
 
@@ -352,6 +412,185 @@ impl DiscoveryService for Fake {
     }
 }
 
+/// Both services of one server.
+#[derive(Clone)]
+struct Both {
+    discovery: DiscoveryServiceServer<Fake>,
+    registry: RegistryServiceServer<Fake>,
+}
+
+impl Service<http::Request<Body>> for Both {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if request.uri().path().starts_with("/blindbook.v1.RegistryService/") {
+            self.registry.call(request)
+        } else {
+            self.discovery.call(request)
+        }
+    }
+}
+
+/// Every how many messages hold a checkpoint, the first included.
+const CHECKPOINT_EVERY: usize = 3;
+
+impl World {
+    fn checkpoint(&self, sequence: usize) -> wire::Checkpoint {
+        let bits = self.parameters.prefix_bits;
+        let sequences = vec![sequence as u64; bits.partitions() as usize];
+        wire::Checkpoint::new(bits, sequences).unwrap()
+    }
+
+    /// What a watch is told at once, and where in the log it goes on.
+    fn begin(
+        &self,
+        watch: &wire::Watch,
+    ) -> (proto::WatchInvalidationsResponse, usize, watch::Receiver<Vec<(u32, u64)>>) {
+        let log = self.log.subscribe();
+        let length = log.borrow().len();
+        let from = watch.checkpoint.as_ref().map(|from| {
+            let sequence = usize::try_from(from.sequences()[0]).unwrap();
+            (from.prefix_bits() == self.parameters.prefix_bits
+                && (self.log_begins..=length).contains(&sequence))
+            .then_some(sequence)
+        });
+        let at = from.flatten().unwrap_or(length);
+        let first = wire::Invalidations {
+            everything: from == Some(None),
+            changed: Vec::new(),
+            checkpoint: Some(self.checkpoint(at)),
+        };
+        (first.into(), at, log)
+    }
+}
+
+#[tonic::async_trait]
+impl RegistryService for Fake {
+    type ClaimManyStream = Iter<std::vec::IntoIter<Result<proto::ClaimManyResponse, Status>>>;
+    type WatchInvalidationsStream =
+        ReceiverStream<Result<proto::WatchInvalidationsResponse, Status>>;
+
+    async fn watch_invalidations(
+        &self,
+        request: Request<proto::WatchInvalidationsRequest>,
+    ) -> Result<Response<Self::WatchInvalidationsStream>, Status> {
+        let request = request.into_inner();
+        self.calls.lock().unwrap().push(Call::Watch(request.clone()));
+        let (tell, told) = mpsc::channel(1);
+        let mut world = self.world.lock().unwrap();
+        let lie = (self.lies.lock().unwrap().watch)(&world, &request);
+        if let Some(lie) = lie {
+            let messages = lie?;
+            tokio::spawn(async move {
+                for message in messages {
+                    if tell.send(message).await.is_err() {
+                        break;
+                    }
+                }
+            });
+            return Ok(Response::new(ReceiverStream::new(told)));
+        }
+        let watch = wire::Watch::try_from(request).map_err(refuse)?;
+        let cut = world.cuts.pop_front().unwrap_or(usize::MAX);
+        let bits = world.parameters.prefix_bits;
+        let (first, mut at, mut log) = world.begin(&watch);
+        let checkpoint = world.checkpoint(0);
+        tokio::spawn(async move {
+            let mut message = first;
+            for sent in 1.. {
+                if sent > cut || tell.send(Ok(message)).await.is_err() {
+                    break;
+                }
+                let next = tokio::select! {
+                    next = log.wait_for(|log| log.len() > at) => next.map(|log| log[at]),
+                    () = tell.closed() => break,
+                };
+                let Ok((number, version)) = next else { break };
+                at += 1;
+                let number = BucketNumber::new(number, bits).unwrap();
+                let sequences = vec![at as u64; checkpoint.sequences().len()];
+                let here = wire::Checkpoint::new(bits, sequences).unwrap();
+                message = wire::Invalidations {
+                    everything: false,
+                    changed: vec![wire::Invalidation { number, version }],
+                    checkpoint: (sent % CHECKPOINT_EVERY == 0).then_some(here),
+                }
+                .into();
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(told)))
+    }
+
+    async fn start_verification(
+        &self,
+        _: Request<proto::StartVerificationRequest>,
+    ) -> Result<Response<proto::StartVerificationResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn finish_verification(
+        &self,
+        _: Request<proto::FinishVerificationRequest>,
+    ) -> Result<Response<proto::FinishVerificationResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn start_challenge(
+        &self,
+        _: Request<proto::StartChallengeRequest>,
+    ) -> Result<Response<proto::StartChallengeResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn claim(
+        &self,
+        _: Request<proto::ClaimRequest>,
+    ) -> Result<Response<proto::ClaimResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn claim_many(
+        &self,
+        _: Request<Streaming<proto::ClaimManyRequest>>,
+    ) -> Result<Response<Self::ClaimManyStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn set_preferences(
+        &self,
+        _: Request<proto::SetPreferencesRequest>,
+    ) -> Result<Response<proto::SetPreferencesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn release(
+        &self,
+        _: Request<proto::ReleaseRequest>,
+    ) -> Result<Response<proto::ReleaseResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn port(
+        &self,
+        _: Request<proto::PortRequest>,
+    ) -> Result<Response<proto::PortResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list(
+        &self,
+        _: Request<proto::ListRequest>,
+    ) -> Result<Response<proto::ListResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
 /// The running server; it ends with this value.
 pub(crate) struct Running {
     fake: Arc<Fake>,
@@ -368,7 +607,7 @@ impl Running {
         Self::serve(world, Server::builder().tls_config(tls).unwrap()).await
     }
 
-    async fn serve(world: World, server: Server) -> Self {
+    async fn serve(world: World, mut server: Server) -> Self {
         let fake = Arc::new(Fake {
             world: Mutex::new(world),
             lies: Mutex::default(),
@@ -376,10 +615,12 @@ impl Running {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let service = DiscoveryServiceServer::from_arc(Arc::clone(&fake));
+        let discovery = DiscoveryServiceServer::from_arc(Arc::clone(&fake));
+        let registry = RegistryServiceServer::from_arc(Arc::clone(&fake));
         let serving = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
-            server.serve_with_incoming(service, incoming).await.unwrap();
+            let both = Both { discovery, registry };
+            server.serve_with_incoming(both, incoming).await.unwrap();
         });
         Self { fake, address, serving }
     }

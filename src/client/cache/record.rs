@@ -220,3 +220,183 @@ impl<'a> Reader<'a> {
         Provider::from_canonical(self.text()?).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client::marks::Mark, wire::Invalidation};
+
+    fn sii() -> Sii {
+        Sii::from_canonical("tel:+14155550100").unwrap()
+    }
+
+    fn provider() -> Provider {
+        Provider::parse("wa.example").unwrap()
+    }
+
+    fn found(user: &str, circle: bool) -> Found {
+        Found {
+            ssi: Ssi::new(provider(), User::parse(user).unwrap()).unwrap(),
+            audience: if circle { Audience::Business } else { Audience::Personal },
+            default: !circle,
+            circle,
+            ttl_s: 3600,
+            verified_until_s: 77,
+        }
+    }
+
+    fn answer(mappings: Vec<Found>, damaged: usize) -> Option<Outcome> {
+        let answer = Answer { sii: sii(), mappings, damaged, answered_at_s: 9, stale: false };
+        Some(Ok(Arc::new(answer)))
+    }
+
+    fn entry(outcome: Option<Outcome>, epochs: u32, in_circle: bool) -> Entry {
+        let outputs = (1..=epochs).map(|epoch| {
+            let output = |fill: u32| Secret::new([u8::try_from(fill).unwrap(); 64]);
+            let circle = in_circle.then(|| output(10 + epoch));
+            (Epoch::new(epoch).unwrap(), Outputs { open: output(epoch), circle })
+        });
+        Entry {
+            key: Key::of(sii().as_bytes()),
+            placement: Placement::of(&sii()),
+            asked_at_s: 9,
+            bits: PrefixBits::new(12).unwrap(),
+            version: 5,
+            mark: Arc::new(Mark::default()),
+            outputs: outputs.collect(),
+            outcome,
+            aside: Aside::default(),
+        }
+    }
+
+    fn bytes(entry: &Entry) -> Vec<u8> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        write(entry, &mut bytes);
+        bytes.to_vec()
+    }
+
+    fn outcomes() -> Vec<Option<Outcome>> {
+        let fault = MappingError::Signature;
+        vec![
+            None,
+            answer(vec![], 0),
+            answer(vec![], 3),
+            answer(vec![found("alice", false)], 0),
+            answer(vec![found("alice", false), found("work", true)], 1),
+            Some(Err(ClientError::MappingForged { provider: provider(), fault })),
+            Some(Err(ClientError::ProviderUnknown { provider: provider() })),
+            Some(Err(ClientError::ProviderKeyChanged { provider: provider() })),
+        ]
+    }
+
+    #[test]
+    fn every_outcome_is_read_as_it_was_written() {
+        let marks = Marks::default();
+        let mut all = Vec::new();
+        let mut entries = Vec::new();
+        for outcome in outcomes() {
+            for epochs in 0..=2 {
+                let entry = entry(outcome.clone(), epochs, epochs == 2);
+                all.extend(bytes(&entry));
+                entries.push(entry);
+            }
+        }
+        let mut rest = all.as_slice();
+        for entry in entries {
+            let read = read(&mut rest, &marks).unwrap();
+            assert_eq!(read.key.as_bytes(), entry.key.as_bytes());
+            assert!(read.placement == entry.placement);
+            assert_eq!((read.asked_at_s, read.bits, read.version), (9, entry.bits, 5));
+            assert_eq!(read.outputs.len(), entry.outputs.len());
+            for ((one, read), (other, wrote)) in read.outputs.iter().zip(&entry.outputs) {
+                assert_eq!(one, other);
+                assert!(read.open == wrote.open && read.circle == wrote.circle);
+            }
+            assert_eq!(format!("{:?}", read.outcome), format!("{:?}", entry.outcome));
+            match (&read.outcome, &entry.outcome) {
+                (Some(Ok(read)), Some(Ok(wrote))) => assert_eq!(read, wrote),
+                (read, wrote) => assert_eq!(read.is_none(), wrote.is_none()),
+            }
+        }
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn a_common_hit_a_miss_and_a_refusal_take_the_same_room() {
+        let sizes = |outcome| bytes(&entry(outcome, 1, false)).len();
+        assert!(outcomes().into_iter().filter(|outcome| outcome.is_some()).all(|outcome| {
+            let mappings = outcome.as_ref().and_then(|o| o.as_ref().ok()).map(|a| a.mappings.len());
+            mappings == Some(2) || sizes(outcome) == BLOCK_BYTES
+        }));
+    }
+
+    #[test]
+    fn the_longest_answer_fits_a_record() {
+        let long = "m".repeat(crate::identifier::MAX_SSI_BYTES - "wa.example".len());
+        let mappings = (0..2 * MAX_MAPPINGS).map(|n| found(&long, n % 2 == 0)).collect();
+        let mut longest = entry(answer(mappings, 16), 2, true);
+        let local = "l".repeat(64);
+        let sii = format!("mailto:{local}@{}.example", "d.".repeat(80) + "d");
+        longest.key = Key::of(sii.as_bytes());
+        let bytes = bytes(&longest);
+        assert!(bytes.len() <= MAX_BYTES);
+        assert!(read(&mut bytes.as_slice(), &Marks::default()).is_some());
+    }
+
+    #[test]
+    fn a_mark_is_read_and_goes_on_being_raised() {
+        let marks = Marks::default();
+        let mut entry = entry(answer(vec![], 0), 1, false);
+        let number = entry.placement.bucket(entry.bits);
+        entry.mark = marks.of(entry.bits, [number].into_iter()).remove(0);
+        let change = |marks: &Marks, version| {
+            marks.changed(entry.bits, &[Invalidation { number, version }]);
+        };
+        change(&marks, 6);
+        assert!(entry.has_news());
+        let stored = bytes(&entry);
+        assert!(!entry.has_news());
+        let later = Marks::default();
+        let read = read(&mut stored.as_slice(), &later).unwrap();
+        assert_eq!(read.mark.get(), 6);
+        assert!(!read.has_news());
+        assert!(read.outcome(9).unwrap().unwrap().stale);
+        change(&later, 8);
+        assert_eq!(read.mark.get(), 8);
+        assert!(read.has_news());
+    }
+
+    #[test]
+    fn what_was_not_written_here_is_damage() {
+        let good = bytes(&entry(answer(vec![found("alice", false)], 0), 1, false));
+        let read = |bytes: &[u8]| read(&mut &*bytes, &Marks::default()).is_some();
+        assert!(read(&good));
+        for length in 0..good.len() {
+            assert!(!read(&good[..length]), "{length}");
+        }
+        let key = 2 + 8 + 32 + 1 + 8 + 8;
+        let outputs = key + 2 + sii().as_bytes().len();
+        let mappings = outputs + 1 + 4 + 64 + 1 + 1;
+        let flags = mappings + 1 + 2 + "wa.example".len() + 2 + "alice".len();
+        for (offset, byte, what) in [
+            (0, 0, "no blocks"),
+            (0, 9, "too many blocks"),
+            (1, 5, "kind"),
+            (42, 33, "prefix bits"),
+            (key, 0xff, "length of the key"),
+            (key + 2, b'x', "scheme"),
+            (outputs, 9, "outputs"),
+            (outputs + 4, 0, "epoch"),
+            (outputs + 69, 2, "flag of the circle"),
+            (mappings, 17, "mappings"),
+            (mappings + 3, b'W', "provider"),
+            (flags, 8, "flags"),
+            (good.len() - 1, 1, "padding"),
+        ] {
+            let mut bad = good.clone();
+            assert_ne!(bad[offset], byte, "{what}");
+            bad[offset] = byte;
+            assert!(!read(&bad), "{what}");
+        }
+    }
+}
