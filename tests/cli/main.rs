@@ -18,4 +18,5 @@ mod load;
 mod lookup;
 mod privacy;
 mod serve;
+mod sidecar;
 mod verify;

@@ -16,6 +16,7 @@ mod proxy;
 mod report;
 mod rounds;
 mod serving;
+mod sidecar;
 
 use std::{
     io::{self, Write as _},
@@ -31,7 +32,7 @@ use super::{Outcome, input, logs, runtime};
 /// Fewer make no directory worth measuring.
 const MIN_RECORDS: usize = 100;
 
-/// Measure this machine: arithmetic, load, fetches and lookups
+/// Measure this machine: arithmetic, load, fetches, lookups and the sidecar
 #[derive(clap::Args)]
 pub(crate) struct Bench {
     /// How many people the directory holds; one full partition has 9000000
@@ -59,6 +60,8 @@ enum Part {
     Fetch,
     /// Lookups through the SDK
     Lookups,
+    /// Resolves through the sidecar beside a bare echo
+    Sidecar,
 }
 
 impl Bench {
@@ -92,6 +95,9 @@ impl Bench {
             }
             if wanted(Part::Lookups) {
                 report.lookups = Some(lookups::measure(&directory, &data).await?);
+            }
+            if wanted(Part::Sidecar) {
+                report.sidecar = Some(sidecar::measure(&directory, &data).await?);
             }
         }
         report.close(self.records, begun.elapsed().as_secs_f64());

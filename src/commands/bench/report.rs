@@ -5,7 +5,10 @@ use std::{fmt::Write as _, thread};
 
 use serde::Serialize;
 
-use super::{arithmetic::Arithmetic, fetch::Fetch, load::Load, lookups::Lookups, memory::Memory};
+use super::{
+    arithmetic::Arithmetic, fetch::Fetch, load::Load, lookups::Lookups, memory::Memory,
+    sidecar::Resolves,
+};
 
 /// A line of the table.
 pub(super) struct Row {
@@ -36,6 +39,8 @@ pub(super) struct Report {
     pub(super) fetch: Option<Fetch>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lookups: Option<Lookups>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sidecar: Option<Resolves>,
 }
 
 /// What the machine is like.
@@ -84,6 +89,8 @@ struct Ratios {
     load_vs_arithmetic: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fetch_vs_echo: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sidecar_vs_echo: Option<f64>,
 }
 
 /// What each ratio should be at least, on this machine.
@@ -94,6 +101,7 @@ struct Targets {
     bulk_prf_vs_voprf: Option<f64>,
     load_vs_arithmetic: f64,
     fetch_vs_echo: f64,
+    sidecar_vs_echo: f64,
 }
 
 impl Default for Targets {
@@ -104,6 +112,7 @@ impl Default for Targets {
             bulk_prf_vs_voprf: ifma.then_some(1.5),
             load_vs_arithmetic: 0.75,
             fetch_vs_echo: 0.8,
+            sidecar_vs_echo: 0.7,
         }
     }
 }
@@ -118,6 +127,7 @@ impl Report {
             bulk_prf_vs_voprf: self.arithmetic.as_ref().map(|part| part.bulk_prf_ratio),
             load_vs_arithmetic: self.load.as_ref().and_then(|part| part.ratio),
             fetch_vs_echo: self.fetch.as_ref().map(|part| part.ratio),
+            sidecar_vs_echo: self.sidecar.as_ref().map(|part| part.ratio),
         };
     }
 
@@ -139,6 +149,7 @@ impl Report {
             ("bulk_prf_vs_voprf", ratios.bulk_prf_vs_voprf, targets.bulk_prf_vs_voprf),
             ("load_vs_arithmetic", ratios.load_vs_arithmetic, Some(targets.load_vs_arithmetic)),
             ("fetch_vs_echo", ratios.fetch_vs_echo, Some(targets.fetch_vs_echo)),
+            ("sidecar_vs_echo", ratios.sidecar_vs_echo, Some(targets.sidecar_vs_echo)),
         ] {
             let Some(ratio) = ratio else { continue };
             let _ = match target {
@@ -154,6 +165,7 @@ impl Report {
             self.load.as_ref().map(Load::rows),
             self.fetch.as_ref().map(Fetch::rows),
             self.lookups.as_ref().map(Lookups::rows),
+            self.sidecar.as_ref().map(Resolves::rows),
         ];
         for rows in parts.into_iter().flatten() {
             text.push('\n');
