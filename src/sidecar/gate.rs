@@ -159,26 +159,29 @@ impl Gate {
                 Err(_) => refuse(CallError::Deadline),
             },
         };
-        (explain(response), Some(place))
+        (explain(response), place)
     }
 
     /// Whether there is a way and a place for a call, and how long it may take.
     fn admit<B>(
         &self,
         request: &Request<B>,
-    ) -> Result<(Route, Option<Duration>, OwnedSemaphorePermit), CallError> {
+    ) -> Result<(Route, Option<Duration>, Option<OwnedSemaphorePermit>), CallError> {
         let route = Route::of(request.uri().path()).ok_or(CallError::Method)?;
         let identity = |encoding: &http::HeaderValue| encoding.as_bytes() == b"identity";
         if !request.headers().get_all("grpc-encoding").iter().all(identity) {
             return Err(CallError::Encoding);
         }
         let (room, lasts) = match route {
-            Route::Resolve | Route::HealthCheck => (&self.calls, false),
-            Route::ResolveMany => (&self.batches, false),
-            Route::HealthWatch | Route::Reflection => (&self.lasting, true),
+            Route::Resolve => (Some(&self.calls), false),
+            Route::ResolveMany => (Some(&self.batches), false),
+            // A sidecar that has much to do is in good health.
+            Route::HealthCheck => (None, false),
+            Route::HealthWatch | Route::Reflection => (Some(&self.lasting), true),
         };
         let asked = asked_timeout(request.headers())?.unwrap_or(Duration::MAX);
-        let place = Arc::clone(room).try_acquire_owned().map_err(|_| CallError::Busy)?;
+        let place = room.map(|room| Arc::clone(room).try_acquire_owned()).transpose();
+        let place = place.map_err(|_| CallError::Busy)?;
         Ok((route, (!lasts).then(|| asked.min(self.call_timeout)), place))
     }
 

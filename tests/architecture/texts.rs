@@ -21,6 +21,7 @@ const UNCOMMITTED: &[&str] = &[
     "fuzz/corpus",
     "fuzz/artifacts",
     "fuzz/coverage",
+    "tests/node/node_modules",
 ];
 
 /// Folders of a machine, and hosts of package registries and their mirrors: a

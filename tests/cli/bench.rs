@@ -45,6 +45,15 @@ fn lookups_are_measured_at_every_level_and_counted_on_the_wire() {
 }
 
 #[test]
+fn resolves_are_measured_beside_an_echo_of_their_sizes() {
+    let report = json(&bench(&["--records", "300", "--only", "sidecar", "--json"]));
+    assert!(report["sidecar_vs_echo"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["targets"]["sidecar_vs_echo"], 0.7);
+    assert!(report["sidecar"]["resolves_per_s"].as_f64().unwrap() > 0.0);
+    assert!(report["sidecar"]["from_cache"].is_boolean());
+}
+
+#[test]
 fn a_folder_that_is_not_there_fails_and_too_few_records_are_bad_input() {
     let output = bench(&["--records", "300", "--only", "load", "--dir", "/nowhere/at/all"]);
     assert_code(&output, 1);

@@ -19,4 +19,5 @@ mod lookup;
 mod privacy;
 mod registry;
 mod serve;
+mod sidecar;
 mod verify;

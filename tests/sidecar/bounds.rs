@@ -5,6 +5,7 @@ use std::time::Duration;
 use blindbook::sidecar::SidecarOptions;
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 use tonic::{Code, Request};
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt as _;
 
 use crate::{
@@ -58,6 +59,7 @@ async fn one_call_too_many_is_told_to_come_back() {
     let busy = second.resolve(ask("+14155550100")).await.unwrap_err();
     assert_eq!((busy.code(), &*reason(&busy)), (Code::ResourceExhausted, "OVERLOADED"));
     assert!(busy.get_error_details().retry_info().is_some());
+    assert_eq!(beside.status().await, ServingStatus::Serving);
     // Calls of many have a bound of their own.
     let many = tokio::spawn(async move { third.many(ask_many(&["+14155550100"])).await });
     let busy = loop {

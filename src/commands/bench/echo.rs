@@ -1,11 +1,13 @@
-//! The least that a tonic server does for a fetch: the same service, call and
-//! messages, and always the same answer from memory. No bounds, checks, cache
-//! or store.
+//! The least that a tonic server does for a fetch or a resolve: the same service,
+//! call and messages, and always the same answer from memory. No bounds, checks,
+//! cache or store.
 
 use blindbook::wire::proto::{
     EvaluateRequest, EvaluateResponse, FetchBucketsRequest, FetchBucketsResponse,
     GetParametersRequest, GetParametersResponse, ListProvidersRequest, ListProvidersResponse,
+    ResolveManyRequest, ResolveManyResponse, ResolveRequest, ResolveResponse,
     discovery_service_server::{DiscoveryService, DiscoveryServiceServer},
+    sidecar_service_server::{SidecarService, SidecarServiceServer},
 };
 use tokio_stream::Once;
 use tonic::{
@@ -75,4 +77,35 @@ impl DiscoveryService for Echo {
 
 fn only_fetches() -> Status {
     Status::unimplemented("an echo answers fetches only")
+}
+
+struct ResolveEcho(ResolveResponse);
+
+/// Serves `answer` to every resolve.
+pub(super) async fn serve_resolves(answer: ResolveResponse) -> anyhow::Result<Serving> {
+    let service = SidecarServiceServer::new(ResolveEcho(answer));
+    Serving::start(false, |listener, stopped| async move {
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let server = Server::builder();
+        server.serve_with_incoming_shutdown(service, incoming, until(stopped)).await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tonic::async_trait]
+impl SidecarService for ResolveEcho {
+    async fn resolve(
+        &self,
+        _: Request<ResolveRequest>,
+    ) -> Result<Response<ResolveResponse>, Status> {
+        Ok(Response::new(self.0.clone()))
+    }
+
+    async fn resolve_many(
+        &self,
+        _: Request<ResolveManyRequest>,
+    ) -> Result<Response<ResolveManyResponse>, Status> {
+        Err(Status::unimplemented("an echo answers single resolves only"))
+    }
 }

@@ -17,6 +17,7 @@ mod proxy;
 mod report;
 mod rounds;
 mod serving;
+mod sidecar;
 
 use std::{
     io::{self, Write as _},
@@ -32,7 +33,7 @@ use super::{Outcome, input, logs, runtime};
 /// Fewer make no directory worth measuring.
 const MIN_RECORDS: usize = 100;
 
-/// Measure this machine: arithmetic, load, fetches, lookups and claims
+/// Measure this machine: arithmetic, load, fetches, lookups, claims, the sidecar
 #[derive(clap::Args)]
 pub(crate) struct Bench {
     /// How many people the directory holds; one full partition has 9000000
@@ -62,6 +63,8 @@ enum Part {
     Lookups,
     /// Claims beside the engine alone
     Claims,
+    /// Resolves through the sidecar beside a bare echo
+    Sidecar,
 }
 
 impl Bench {
@@ -95,6 +98,9 @@ impl Bench {
             }
             if wanted(Part::Lookups) {
                 report.lookups = Some(lookups::measure(&directory, &data).await?);
+            }
+            if wanted(Part::Sidecar) {
+                report.sidecar = Some(sidecar::measure(&directory, &data).await?);
             }
             // The last: it changes the directory.
             if wanted(Part::Claims) {

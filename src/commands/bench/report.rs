@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     arithmetic::Arithmetic, claims::Claims, fetch::Fetch, load::Load, lookups::Lookups,
-    memory::Memory,
+    memory::Memory, sidecar::Resolves,
 };
 
 /// A line of the table.
@@ -41,6 +41,8 @@ pub(super) struct Report {
     pub(super) lookups: Option<Lookups>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) claims: Option<Claims>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sidecar: Option<Resolves>,
 }
 
 /// What the machine is like.
@@ -91,6 +93,8 @@ struct Ratios {
     fetch_vs_echo: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     claims_vs_engine: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sidecar_vs_echo: Option<f64>,
 }
 
 /// What each ratio should be at least, on this machine.
@@ -102,6 +106,7 @@ struct Targets {
     load_vs_arithmetic: f64,
     fetch_vs_echo: f64,
     claims_vs_engine: f64,
+    sidecar_vs_echo: f64,
 }
 
 impl Default for Targets {
@@ -113,6 +118,7 @@ impl Default for Targets {
             load_vs_arithmetic: 0.75,
             fetch_vs_echo: 0.8,
             claims_vs_engine: 0.7,
+            sidecar_vs_echo: 0.7,
         }
     }
 }
@@ -128,6 +134,7 @@ impl Report {
             load_vs_arithmetic: self.load.as_ref().and_then(|part| part.ratio),
             fetch_vs_echo: self.fetch.as_ref().map(|part| part.ratio),
             claims_vs_engine: self.claims.as_ref().map(|part| part.ratio),
+            sidecar_vs_echo: self.sidecar.as_ref().map(|part| part.ratio),
         };
     }
 
@@ -150,6 +157,7 @@ impl Report {
             ("load_vs_arithmetic", ratios.load_vs_arithmetic, Some(targets.load_vs_arithmetic)),
             ("fetch_vs_echo", ratios.fetch_vs_echo, Some(targets.fetch_vs_echo)),
             ("claims_vs_engine", ratios.claims_vs_engine, Some(targets.claims_vs_engine)),
+            ("sidecar_vs_echo", ratios.sidecar_vs_echo, Some(targets.sidecar_vs_echo)),
         ] {
             let Some(ratio) = ratio else { continue };
             let _ = match target {
@@ -166,6 +174,7 @@ impl Report {
             self.fetch.as_ref().map(Fetch::rows),
             self.lookups.as_ref().map(Lookups::rows),
             self.claims.as_ref().map(Claims::rows),
+            self.sidecar.as_ref().map(Resolves::rows),
         ];
         for rows in parts.into_iter().flatten() {
             text.push('\n');

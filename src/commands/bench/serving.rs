@@ -4,7 +4,9 @@ use std::{future::Future, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use blindbook::{
+    client::{ClientOptions, MemoryState},
     server::{self, Clock, Lookup, Server, ServerOptions},
+    sidecar::{DirectoryOptions, Listener, Route, Sidecar, SidecarOptions},
     store::{Generations, SledGenerations, SledOptions},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -63,6 +65,26 @@ impl Serving {
             Ok(())
         });
         Ok((serving.await?, buckets))
+    }
+
+    /// Runs the real sidecar of a directory's server, plain text.
+    pub(super) async fn sidecar(directory: &Directory, server: &str) -> anyhow::Result<Self> {
+        let identity = directory.keyring.identity().verifying_key();
+        let options = SidecarOptions::new(vec![DirectoryOptions {
+            name: "bench".into(),
+            client: ClientOptions::new(server, identity),
+            state: Arc::new(MemoryState::new()),
+            serves: Route::all(),
+        }]);
+        let sidecar = Sidecar::open(options)?;
+        let listener = Listener::bind(&"127.0.0.1:0".parse()?).await?;
+        let url = format!("http://{}", listener.place()?);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            sidecar.run(listener, until(stopped)).await?;
+            anyhow::Ok(())
+        });
+        Ok(Self { url, stop, task })
     }
 
     /// Stops the server and waits for its end.
