@@ -1,0 +1,24 @@
+//! The registry over the network: partners with client certificates change a
+//! directory while it is looked up, and nobody else does.
+
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod attacks;
+mod bulk;
+mod certificates;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, clippy::expect_used, reason = "shared with tests that use other parts of it")]
+mod common;
+mod lapsing;
+mod lists;
+mod living;
+mod peers;
+mod roles;
+mod scene;
+mod vectors;
