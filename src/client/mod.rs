@@ -67,6 +67,7 @@ mod connect;
 mod decoys;
 mod directory;
 mod error;
+mod exchange;
 mod follow;
 mod lookup;
 mod marks;

@@ -101,9 +101,11 @@ impl Cache {
                 let part = Part::Answers(shard);
                 let Some(payload) = parts.load(part).await?.map(Zeroizing::new) else { continue };
                 let damaged = || ClientError::StateDamaged(part);
-                match this.decode(&payload).ok_or_else(damaged)? {
-                    Some(kept) => entries.extend(kept),
-                    None => unsaved |= bit(shard),
+                let (circle, records) = payload.split_first_chunk().ok_or_else(damaged)?;
+                if *circle == this.circle {
+                    entries.extend(this.decode(records).ok_or_else(damaged)?);
+                } else {
+                    unsaved |= bit(shard);
                 }
             }
             // As they came; those of one time in an order that tells nothing.
@@ -228,21 +230,19 @@ impl Cache {
         // Room for all of it, so that no copy of secrets is left behind.
         let mut payload = Zeroizing::new(Vec::with_capacity(CIRCLE_ID_BYTES + records));
         payload.extend_from_slice(&self.circle);
-        entries.iter().for_each(|entry| record::write(entry, &mut payload));
+        for entry in entries {
+            record::write(&entry, &mut payload);
+        }
         payload
     }
 
-    /// `None`: damaged. `Some(None)`: of another circle.
-    fn decode(&self, payload: &[u8]) -> Option<Option<Vec<Entry>>> {
-        let (circle, mut records): (&[u8; CIRCLE_ID_BYTES], _) = payload.split_first_chunk()?;
-        if *circle != self.circle {
-            return Some(None);
-        }
+    /// `None`: damaged.
+    fn decode(&self, mut records: &[u8]) -> Option<Vec<Entry>> {
         let mut entries = Vec::new();
         while !records.is_empty() {
             entries.push(record::read(&mut records, &self.marks)?);
         }
-        Some(Some(entries))
+        Some(entries)
     }
 }
 
