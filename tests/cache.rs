@@ -615,15 +615,14 @@ async fn days(lives: bool, holds: Option<Circle>, decoys: &[u8]) -> (Vec<Seen>, 
     let mut book = 20;
     for day in 0..6 {
         for hour in 0..24 {
-            let siis = match (day, hour) {
+            let siis = match hour {
                 // Contacts come to the book in the evening.
-                (_, 20) => {
+                20 => {
                     book += 2;
                     contacts(book - 2..book)
                 }
-                (_, 21) => contacts(0..book),
-                (_, 8 | 9) => contacts(0..book),
-                (_, 12) => vec![contact(3), contact(11), contact(19)],
+                8 | 9 | 21 => contacts(0..book),
+                12 => vec![contact(3), contact(11), contact(19)],
                 _ => Vec::new(),
             };
             tally.count(&scene.client.lookup_many(&siis).await.unwrap());

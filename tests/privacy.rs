@@ -36,7 +36,10 @@ struct Scene {
     generations: Arc<MemoryGenerations>,
     keyring: Arc<Keyring>,
     transcript: Arc<Transcript>,
+    /// Keeps nothing: each lookup makes both calls.
     client: Client,
+    /// Keeps answers.
+    keeper: Client,
 }
 
 fn person(n: usize) -> Sii {
@@ -86,10 +89,10 @@ impl Scene {
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(server.run(listener, std::future::pending()));
         let mut options = ClientOptions::new(address, keyring.identity().verifying_key());
-        // Nothing is kept: each lookup makes both calls.
+        let keeper = Client::connect(options.clone(), Arc::new(MemoryState::new())).await.unwrap();
         options.cached_answers = 0;
         let client = Client::connect(options, Arc::new(MemoryState::new())).await.unwrap();
-        Self { generations, keyring, transcript, client }
+        Self { generations, keyring, transcript, client, keeper }
     }
 
     /// What the server recorded since it had seen `before` calls, in an order
@@ -193,6 +196,33 @@ async fn hits_misses_and_damaged_entries_are_alike_in_calls_order_and_sizes() {
     let before = scene.transcript.calls().len();
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert_eq!(scene.transcript.calls().len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_and_refreshed_hits_misses_and_damaged_entries_are_alike() {
+    let scene = Scene::new().await;
+    scene.damage(&person(7)).await;
+    let mut shapes = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+    for sii in [person(0), person(PEOPLE), person(7)] {
+        for (n, shapes) in shapes.iter_mut().enumerate() {
+            let before = scene.transcript.calls().len();
+            let answer = match n {
+                2 => scene.keeper.refresh(&sii).await.unwrap(),
+                _ => scene.keeper.lookup(&sii).await.unwrap(),
+            };
+            assert_eq!(answer.mappings.len(), usize::from(sii == person(0)));
+            assert_eq!(answer.damaged, usize::from(sii == person(7)));
+            shapes.insert(shape(&scene.since(before).await));
+        }
+    }
+    let paths = |shapes: &BTreeSet<Vec<Shape>>| {
+        assert_eq!(shapes.len(), 1, "{shapes:#?}");
+        let paths = shapes.first().unwrap().iter();
+        paths.map(|call| call.path.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(paths(&shapes[0]), ["Evaluate", "FetchBuckets"]);
+    assert!(paths(&shapes[1]).is_empty());
+    assert_eq!(paths(&shapes[2]), ["FetchBuckets"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

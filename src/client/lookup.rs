@@ -1,39 +1,32 @@
-//! A lookup: both requests at once, everything that came verified, and only
-//! then what was found.
+//! A lookup: the cache first, then batches to the network, everything that came
+//! verified, and only then what was found.
 //!
 //! Whatever is found or not, the same requests go out, at the same moments,
 //! and the same is stored: a batch is opened beside the next one, never before
 //! it, and nothing in an answer causes a request but the one retry of a
 //! changed epoch.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use rand::seq::SliceRandom as _;
 use tokio::{task::JoinHandle, time::timeout_at};
-use tonic::{Code, Status};
 
 use super::{
     Answer, ClientError, Clock, Fault,
     blocking::blocking,
     cache::{Aside, Cache, Entry, Key, Outcome, Outputs},
-    connect::{Pool, Stub, pause},
+    connect::{Pool, pause},
     decoys::{Decoy, SharedDecoys},
     directory::{Directory, View},
-    error::is_transport,
-    marks::Mark,
-    question::{Asked, Blinded, Question, Requests, batches, sent_bits},
-    versions::{Seen, Versions},
+    exchange::{Exchanged, Failed, OutputsByEpoch},
+    question::{Asked, Blinded, Question, batches},
+    versions::Versions,
 };
 use crate::{
-    bucket::{Bucket, BucketNumber, Circle, EntryKeys, PrefixBits},
+    bucket::{Bucket, Circle, EntryKeys, PrefixBits},
     epoch::Epoch,
     identifier::Sii,
-    oprf::OprfError,
     secret::Secret,
-    wire::{Evaluation, WireError, bucket_from_proto, proto},
 };
 
 /// Everything that a lookup needs; one for all clones of a client.
@@ -63,66 +56,6 @@ type Results = Vec<(usize, Outcome)>;
 /// After a lie the remaining batches go out all the same: what follows an
 /// answer depends on none.
 type Asking = Result<JoinHandle<Results>, ClientError>;
-
-/// Why an exchange failed.
-enum Failed {
-    /// The server answers under, or wants, other parameters than ours.
-    Stale(Stale),
-    /// A call failed.
-    Call {
-        status: Status,
-        /// Whether a part of an answer had come.
-        answered: bool,
-    },
-    /// The server lied, or we failed.
-    Wrong(ClientError),
-}
-
-enum Stale {
-    Refused,
-    Unknown(Epoch),
-}
-
-impl From<ClientError> for Failed {
-    fn from(error: ClientError) -> Self {
-        Self::Wrong(error)
-    }
-}
-
-impl Failed {
-    fn call(status: Status, answered: bool) -> Self {
-        match status.code() {
-            Code::FailedPrecondition => Self::Stale(Stale::Refused),
-            _ => Self::Call { status, answered },
-        }
-    }
-
-    /// Whether nothing came, for want of a connection.
-    fn is_silent(&self) -> bool {
-        matches!(self, Self::Call { status, answered: false } if is_transport(status))
-    }
-}
-
-/// What an exchange brought, verified.
-struct Exchanged {
-    /// The right bucket for each prefix.
-    buckets: Vec<Bucket>,
-    /// Their marks, taken before they were asked for.
-    marks: Vec<Arc<Mark>>,
-    /// Of each lookup, by epoch.
-    outputs: OutputsByEpoch,
-}
-
-type OutputsByEpoch = Vec<(Epoch, Vec<Outputs>)>;
-
-/// The verified buckets of an answer.
-struct Fetched {
-    /// What was seen of every one.
-    shown: Vec<(BucketNumber, Seen)>,
-    /// The right one for each prefix.
-    buckets: Vec<Bucket>,
-    epochs: BTreeSet<Epoch>,
-}
 
 impl Lookups {
     /// What the cache answers; nothing when the time of an answer has ended.
@@ -272,162 +205,6 @@ impl Lookups {
         let blind = move || Blinded::new(&question, circle.as_ref(), &mut rand::rng());
         Ok(Arc::new(blocking(blind).await?))
     }
-
-    /// What it means when the server does not stand by its own parameters.
-    fn contradiction(&self, stale: &Stale, view: &View) -> ClientError {
-        let wanted = view.parameters.prefix_bits;
-        match stale {
-            Stale::Unknown(epoch) => ClientError::EpochUnknown { epoch: *epoch },
-            Stale::Refused if sent_bits(wanted, self.pinned) < wanted => {
-                ClientError::MorePrefixBitsDemanded { pinned: self.pinned, wanted }
-            }
-            Stale::Refused => ClientError::ParametersContradicted,
-        }
-    }
-
-    /// One round trip and all checks that do not depend on what is found.
-    /// Elements that were blinded are sent even if their outputs have become
-    /// known.
-    async fn exchange(
-        &self,
-        blinded: Option<&Arc<Blinded>>,
-        known: Option<&OutputsByEpoch>,
-        requests: &Requests,
-        view: &Arc<View>,
-    ) -> Result<Exchanged, Failed> {
-        let depth = view.parameters.prefix_bits;
-        let before = self.versions.before(depth, &requests.numbers);
-        let right = requests.right.iter().filter_map(|at| requests.numbers.get(*at).copied());
-        let marks = self.cache.marks(depth, right);
-        let stub = self.pool.stub()?;
-        let named = |epoch: &&Epoch| view.parameters.key(**epoch).is_some();
-        let (fetched, outputs) =
-            if let (Some(evaluate), Some(blinded)) = (&requests.evaluate, blinded) {
-                // Each is awaited to its end, whatever becomes of the other.
-                let (evaluated, fetched) = tokio::join!(
-                    self.evaluate(stub.clone(), blinded.elements(), evaluate),
-                    self.fetch(stub, requests, view, &before),
-                );
-                let (evaluations, fetched) = both(evaluated, fetched)?;
-                let evaluated: BTreeSet<Epoch> = evaluations.iter().map(|of| of.epoch).collect();
-                if let Some(epoch) = evaluated.union(&fetched.epochs).find(|epoch| !named(epoch)) {
-                    return Err(Failed::Stale(Stale::Unknown(*epoch)));
-                }
-                if let Some(epoch) = fetched.epochs.difference(&evaluated).next() {
-                    return Err(ClientError::EpochNotEvaluated { epoch: *epoch }.into());
-                }
-                let (blinded, view) = (Arc::clone(blinded), Arc::clone(view));
-                (fetched, blocking(move || finalize(&blinded, evaluations, &view)).await?)
-            } else {
-                let fetched = self.fetch(stub, requests, view, &before).await?;
-                if let Some(epoch) = fetched.epochs.iter().find(|epoch| !named(epoch)) {
-                    return Err(Failed::Stale(Stale::Unknown(*epoch)));
-                }
-                (fetched, known.cloned().unwrap_or_default())
-            };
-        self.versions.raise(depth, fetched.shown).await?;
-        Ok(Exchanged { buckets: fetched.buckets, marks, outputs })
-    }
-
-    async fn evaluate(
-        &self,
-        mut stub: Stub,
-        elements: usize,
-        request: &proto::EvaluateRequest,
-    ) -> Result<Vec<Evaluation>, Failed> {
-        let response = stub
-            .evaluate(self.pool.request(request.clone()))
-            .await
-            .map_err(|status| Failed::call(status, false))?
-            .into_inner();
-        let evaluations = Evaluation::check(response, elements).map_err(|error| match error {
-            WireError::Length { field: "evaluations.evaluated_elements", .. } => {
-                ClientError::ElementCount
-            }
-            error => ClientError::EvaluationMalformed(error),
-        })?;
-        Ok(evaluations)
-    }
-
-    /// Verifies each bucket as it comes and keeps the right ones: memory is
-    /// bounded by the lookups, not by how many buckets lie beneath a prefix.
-    async fn fetch(
-        &self,
-        mut stub: Stub,
-        requests: &Requests,
-        view: &View,
-        before: &[Option<Seen>],
-    ) -> Result<Fetched, Failed> {
-        let expected = requests.numbers.len();
-        let mut stream = stub
-            .fetch_buckets(self.pool.request(requests.fetch.clone()))
-            .await
-            .map_err(|status| Failed::call(status, false))?
-            .into_inner();
-        let mut right = requests.right.iter().copied().peekable();
-        let mut fetched = Fetched {
-            shown: Vec::with_capacity(expected),
-            buckets: Vec::with_capacity(requests.right.len()),
-            epochs: BTreeSet::new(),
-        };
-        for (got, (number, before)) in requests.numbers.iter().zip(before).enumerate() {
-            let message = stream
-                .message()
-                .await
-                .map_err(|status| Failed::call(status, got > 0))?
-                .ok_or(ClientError::TooFewBuckets { expected, got })?;
-            let bucket = bucket_from_proto(message, view.parameters.prefix_bits)
-                .map_err(ClientError::BucketMalformed)?;
-            if bucket.number != *number {
-                return Err(ClientError::BucketSwapped.into());
-            }
-            self.directory.verify(&bucket).map_err(|_| ClientError::BucketForged)?;
-            fetched.shown.push((*number, Seen::check(&bucket, *before)?));
-            fetched.epochs.insert(bucket.epoch);
-            if right.next_if_eq(&got).is_some() {
-                fetched.buckets.push(bucket);
-            }
-            // Verifying takes some 50 us: others get their turn.
-            tokio::task::consume_budget().await;
-        }
-        match stream.message().await {
-            Ok(None) => Ok(fetched),
-            Ok(Some(_)) => Err(ClientError::TooManyBuckets { expected }.into()),
-            Err(status) => Err(Failed::call(status, true)),
-        }
-    }
-}
-
-/// What two calls that went out at once brought, or why they failed.
-fn both<A, B>(evaluated: Result<A, Failed>, fetched: Result<B, Failed>) -> Result<(A, B), Failed> {
-    match (evaluated, fetched) {
-        (Ok(evaluations), Ok(fetched)) => Ok((evaluations, fetched)),
-        (Err(stale @ Failed::Stale(_)), _) | (_, Err(stale @ Failed::Stale(_))) => Err(stale),
-        // Silent only if both are.
-        (Err(failed), Err(also)) => Err(if failed.is_silent() { also } else { failed }),
-        (Err(Failed::Call { status, .. }), Ok(_)) | (Ok(_), Err(Failed::Call { status, .. })) => {
-            Err(Failed::Call { status, answered: true })
-        }
-        (Err(failed), Ok(_)) | (Ok(_), Err(failed)) => Err(failed),
-    }
-}
-
-/// Verifies the proof of every epoch that was evaluated.
-fn finalize(
-    blinded: &Blinded,
-    evaluations: Vec<Evaluation>,
-    view: &View,
-) -> Result<OutputsByEpoch, ClientError> {
-    let outputs = evaluations.into_iter().map(|Evaluation { epoch, evaluated_elements, proof }| {
-        let key = view.parameters.key(epoch).ok_or(ClientError::EpochUnknown { epoch })?;
-        let outputs = blinded.batch().finalize(&evaluated_elements, &proof, key);
-        let outputs = outputs.map_err(|fault| match fault {
-            OprfError::InvalidProof => ClientError::ProofInvalid { epoch },
-            fault => ClientError::EvaluationInvalid { epoch, fault },
-        })?;
-        Ok((epoch, blinded.outputs(&outputs).ok_or(ClientError::Computation)?))
-    });
-    outputs.collect()
 }
 
 /// Opens what was found, each lookup in its own bucket under the outputs of

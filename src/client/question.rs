@@ -153,13 +153,13 @@ impl Blinded {
         let second: Vec<(bool, Zeroizing<Vec<u8>>)> = question
             .asked
             .iter()
-            .map(|asked| match (asked, circle) {
-                (Asked::Contact(_, sii), Some(circle)) => (true, oprf_input(sii, Some(circle))),
-                _ => {
-                    let mut chance = Zeroizing::new(vec![0; 32]);
-                    rng.fill_bytes(&mut chance);
-                    (false, chance)
+            .map(|asked| {
+                if let (Asked::Contact(_, sii), Some(circle)) = (asked, circle) {
+                    return (true, oprf_input(sii, Some(circle)));
                 }
+                let mut chance = Zeroizing::new(vec![0; 32]);
+                rng.fill_bytes(&mut chance);
+                (false, chance)
             })
             .collect();
         let first = question.inputs().enumerate().map(|(place, input)| (2 * place, input));

@@ -607,7 +607,7 @@ impl Running {
         Self::serve(world, Server::builder().tls_config(tls).unwrap()).await
     }
 
-    async fn serve(world: World, mut server: Server) -> Self {
+    async fn serve(world: World, server: Server) -> Self {
         let fake = Arc::new(Fake {
             world: Mutex::new(world),
             lies: Mutex::default(),

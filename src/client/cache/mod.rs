@@ -101,9 +101,11 @@ impl Cache {
                 let part = Part::Answers(shard);
                 let Some(payload) = parts.load(part).await?.map(Zeroizing::new) else { continue };
                 let damaged = || ClientError::StateDamaged(part);
-                match this.decode(&payload).ok_or_else(damaged)? {
-                    Some(kept) => entries.extend(kept),
-                    None => unsaved |= bit(shard),
+                let (circle, records) = payload.split_first_chunk().ok_or_else(damaged)?;
+                if *circle == this.circle {
+                    entries.extend(this.decode(records).ok_or_else(damaged)?);
+                } else {
+                    unsaved |= bit(shard);
                 }
             }
             // As they came; those of one time in an order that tells nothing.
@@ -179,10 +181,12 @@ impl Cache {
     /// Has the shards of marked entries written, too, when [`Self::save`] is
     /// next called.
     pub(super) fn note_marks(&self) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let marked = table.entries.values().filter(|(_, entry)| entry.has_news());
-        let unsaved = marked.fold(0, |bits, (_, entry)| bits | bit(Shard::of(&entry.placement)));
-        table.unsaved |= unsaved;
+        let marked = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let marked = table.entries.values().filter(|(_, entry)| entry.has_news());
+            marked.fold(0, |bits, (_, entry)| bits | bit(Shard::of(&entry.placement)))
+        };
+        self.table.write().unwrap_or_else(PoisonError::into_inner).unsaved |= marked;
     }
 
     /// Returns once the state holds all that was kept before.
@@ -226,21 +230,19 @@ impl Cache {
         // Room for all of it, so that no copy of secrets is left behind.
         let mut payload = Zeroizing::new(Vec::with_capacity(CIRCLE_ID_BYTES + records));
         payload.extend_from_slice(&self.circle);
-        entries.iter().for_each(|entry| record::write(entry, &mut payload));
+        for entry in entries {
+            record::write(&entry, &mut payload);
+        }
         payload
     }
 
-    /// `None`: damaged. `Some(None)`: of another circle.
-    fn decode(&self, payload: &[u8]) -> Option<Option<Vec<Entry>>> {
-        let (circle, mut records): (&[u8; CIRCLE_ID_BYTES], _) = payload.split_first_chunk()?;
-        if *circle != self.circle {
-            return Some(None);
-        }
+    /// `None`: damaged.
+    fn decode(&self, mut records: &[u8]) -> Option<Vec<Entry>> {
         let mut entries = Vec::new();
         while !records.is_empty() {
             entries.push(record::read(&mut records, &self.marks)?);
         }
-        Some(Some(entries))
+        Some(entries)
     }
 }
 
@@ -253,4 +255,148 @@ fn circle_id(circle: Option<&Circle>) -> [u8; CIRCLE_ID_BYTES] {
             .fill(&mut id);
     }
     id
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+    use crate::{
+        bucket::{DirectoryId, Placement},
+        client::state::{MemoryState, State, StateError},
+        secret::Secret,
+        wire::Invalidation,
+    };
+
+    /// Writes down what is stored, and can refuse to.
+    #[derive(Default)]
+    struct Watched {
+        state: MemoryState,
+        stored: Mutex<Vec<Part>>,
+        fails: AtomicBool,
+    }
+
+    impl State for Watched {
+        fn load(&self, directory: &DirectoryId, part: Part) -> Result<Option<Vec<u8>>, StateError> {
+            self.state.load(directory, part)
+        }
+
+        fn store(
+            &self,
+            directory: &DirectoryId,
+            part: Part,
+            bytes: &[u8],
+        ) -> Result<(), StateError> {
+            if self.fails.load(Ordering::Relaxed) {
+                return Err(StateError::Other("the disk is full".into()));
+            }
+            self.stored.lock().unwrap().push(part);
+            self.state.store(directory, part, bytes)
+        }
+    }
+
+    impl Watched {
+        fn take(&self) -> Vec<Part> {
+            std::mem::take(&mut *self.stored.lock().unwrap())
+        }
+    }
+
+    fn parts(state: &Arc<Watched>) -> Parts {
+        Parts::new(state.clone(), DirectoryId::from_bytes([1; 16]))
+    }
+
+    const BITS: PrefixBits = PrefixBits::ZERO;
+
+    /// An answer of nobody in the shard of `fill`.
+    fn entry(cache: &Cache, fill: u8) -> Arc<Entry> {
+        let placement = Placement::from_bytes([fill; 32]);
+        let mark = cache.marks(BITS, [placement.bucket(BITS)].into_iter()).remove(0);
+        Arc::new(Entry {
+            key: Key::of(&[fill; 32]),
+            placement,
+            asked_at_s: 100,
+            bits: BITS,
+            version: 1,
+            mark,
+            outputs: vec![(Epoch::FIRST, Outputs { open: Secret::new([fill; 64]), circle: None })],
+            outcome: None,
+            aside: Aside::default(),
+        })
+    }
+
+    fn shards(fills: &[u8]) -> Vec<Part> {
+        let of = |fill: &u8| Part::Answers(Shard::of(&Placement::from_bytes([*fill; 32])));
+        fills.iter().map(of).collect()
+    }
+
+    #[tokio::test]
+    async fn only_what_changed_is_written_and_again_if_it_could_not_be() {
+        let state = Arc::new(Watched::default());
+        let cache = Cache::load(&parts(&state), 10, None).await.unwrap();
+        cache.save().await.unwrap();
+        assert!(state.take().is_empty());
+        cache.keep([entry(&cache, 0x35), entry(&cache, 0x81), entry(&cache, 0x36)].into_iter());
+        state.fails.store(true, Ordering::Relaxed);
+        assert!(matches!(cache.save().await, Err(ClientError::State(_))));
+        state.fails.store(false, Ordering::Relaxed);
+        cache.save().await.unwrap();
+        assert_eq!(state.take(), shards(&[0x35, 0x81]));
+        cache.save().await.unwrap();
+        assert!(state.take().is_empty());
+
+        // What was told is written when it is noted, and once.
+        let number = BucketNumber::new(0, BITS).unwrap();
+        let changed = vec![Invalidation { number, version: 2 }];
+        let told = Invalidations { everything: false, changed, checkpoint: None };
+        cache.invalidate(BITS, &told);
+        cache.save().await.unwrap();
+        assert!(state.take().is_empty());
+        cache.note_marks();
+        cache.save().await.unwrap();
+        assert_eq!(state.take(), shards(&[0x35, 0x81]));
+        cache.note_marks();
+        cache.save().await.unwrap();
+        assert!(state.take().is_empty());
+
+        let again = Cache::load(&parts(&state), 10, None).await.unwrap();
+        let read = again.get(&[0x35; 32], 100, 1).unwrap();
+        assert!(read.mark.is_after(read.version));
+        let epochs = [Epoch::FIRST];
+        let inputs = || [&[0x36; 32][..], &[0x81; 32]].into_iter();
+        let known = again.outputs(inputs(), &epochs).unwrap();
+        assert!(known[0].1[0].open == Secret::new([0x36; 64]));
+        assert!(again.outputs(inputs(), &[Epoch::new(2).unwrap()]).is_none());
+        assert!(again.outputs(inputs().chain([&[9][..]]), &epochs).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_another_circle_left_is_written_over() {
+        let state = Arc::new(Watched::default());
+        let circle = Circle::new(Secret::new([7; 32]));
+        let cache = Cache::load(&parts(&state), 10, Some(&circle)).await.unwrap();
+        cache.keep([entry(&cache, 0x35)].into_iter());
+        cache.save().await.unwrap();
+        let other = Cache::load(&parts(&state), 10, None).await.unwrap();
+        assert!(other.get(&[0x35; 32], 100, 1).is_none());
+        state.take();
+        other.save().await.unwrap();
+        assert_eq!(state.take(), shards(&[0x35]));
+        let cache = Cache::load(&parts(&state), 10, Some(&circle)).await.unwrap();
+        assert!(cache.get(&[0x35; 32], 100, 1).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_answer_lasts_for_the_period_and_no_longer() {
+        let state = Arc::new(Watched::default());
+        let cache = Cache::load(&parts(&state), 10, None).await.unwrap();
+        cache.keep([entry(&cache, 0x35)].into_iter());
+        let is_there = |now_s, period_s| cache.get(&[0x35; 32], now_s, period_s).is_some();
+        assert!(is_there(100, 1) && is_there(109, 10));
+        assert!(!is_there(100, 0) && !is_there(110, 10));
+        assert!(is_there(u64::MAX - 1, u64::MAX));
+    }
 }
