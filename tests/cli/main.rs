@@ -17,5 +17,6 @@ mod estate;
 mod load;
 mod lookup;
 mod privacy;
+mod registry;
 mod serve;
 mod verify;
