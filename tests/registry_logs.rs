@@ -129,12 +129,8 @@ async fn no_level_logs_what_partners_ask_nor_what_they_are_refused() {
             token: "canary-token.canary-token.canary-token".into(),
         });
         secrets.add("canary-token");
-        let identity = claim(
-            &who,
-            "wa.example",
-            "canary-user",
-            proto::Proof { proof: Some(identity) },
-        );
+        let identity =
+            claim(&who, "wa.example", "canary-user", proto::Proof { proof: Some(identity) });
         statuses.extend(wa.claim(identity).await.err());
 
         // Listed and released.
