@@ -105,6 +105,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_asks_after_a_change_does_not_wait_for_what_was_read_before() {
+        let cache = Cache::new(1 << 20);
+        let (begun, has_begun) = oneshot::channel();
+        let (go, goes) = oneshot::channel::<()>();
+        let loading = cache.load(number(7), async {
+            begun.send(()).unwrap();
+            goes.await.unwrap();
+            Ok::<_, Infallible>(message(1))
+        });
+        let asking = async {
+            has_begun.await.unwrap();
+            cache.remove(number(7));
+            let Ok(fresh) = cache.load(number(7), async { Ok::<_, Infallible>(message(2)) }).await;
+            go.send(()).unwrap();
+            fresh
+        };
+        let (Ok(old), fresh) = tokio::join!(loading, asking);
+        assert_eq!((version(&old), version(&fresh)), (1, 2));
+        // The late one does not take the place of what is kept.
+        assert_eq!(version(&cache.get(number(7)).unwrap()), 2);
+    }
+
+    #[tokio::test]
     async fn the_cache_keeps_to_its_bytes() {
         let cache = Cache::new(10 * BUCKET_BYTES as u64);
         for n in 0..100 {

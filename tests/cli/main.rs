@@ -16,6 +16,7 @@ mod bench;
 mod estate;
 mod load;
 mod lookup;
+mod partners;
 mod privacy;
 mod registry;
 mod serve;

@@ -1,356 +1,114 @@
-//! `blindbook registry` against `blindbook serve`: from a code in the spool to
-//! being found, and back.
+//! `serve` with a live registry, from its configuration to a claim token.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    path::PathBuf,
-    process::{Command, Output, Stdio},
+use std::fs;
+
+use blindbook::wire::proto::{
+    FinishVerificationRequest, StartVerificationRequest,
+    registry_service_client::RegistryServiceClient,
 };
+use tonic::{Code, Request, transport::Endpoint};
 
-use serde_json::Value;
+use super::estate::{Estate, Serving, assert_code, blindbook, text};
 
-use super::estate::{Estate, Serving, assert_code, blindbook, files, text};
-
-const WA: &str = "wa-development-token-1";
-const SG: &str = "sg-development-token-2";
-const AUTHORITY: &str = "authority-development-token-3";
-const NUMBER: &str = "+14155550123";
-
-/// Two providers and an authority, in plain text.
-struct Partners {
-    estate: Estate,
-    other: Estate,
-    serving: Option<Serving>,
-}
-
-impl Partners {
-    fn new() -> Self {
-        let (estate, other) = (Estate::new(), Estate::new());
-        assert_code(&estate.load("sii,user\n+14155550100,alice\n"), 0);
-        let mut load = blindbook();
-        load.arg("load").arg("--data").arg(estate.data()).arg("--keys").arg(estate.keys());
-        load.args(["--provider", "sg.example", "--ap-key"]).arg(other.keys().join("ap.key"));
-        let output = load.arg(other.write("sg.csv", "sii,user\nsg@mail.example,sg\n")).output();
-        assert_code(&output.unwrap(), 0);
-        for (name, token) in [("wa", WA), ("sg", SG), ("authority", AUTHORITY)] {
-            estate.write(name, &format!("{token}\n"));
-        }
-        let config = format!(
-            "data = {:?}\nkeys = {:?}\nlisten = \"127.0.0.1:0\"\ninsecure_plaintext = true\n\
-             [registry]\ncode_spool = {:?}\n\
-             [[caller]]\ntoken = {WA:?}\nrole = \"ap\"\nprovider = \"wa.example\"\n\
-             [[caller]]\ntoken = {SG:?}\nrole = \"ap\"\nprovider = \"sg.example\"\n\
-             [[caller]]\ntoken = {AUTHORITY:?}\nrole = \"authority\"\nnumbers = [\"+1415\"]\n",
-            estate.data(),
-            estate.keys(),
-            estate.path("spool"),
-        );
-        estate.write("blindbook.toml", &config);
-        let mut partners = Self { estate, other, serving: None };
-        partners.restart();
-        partners
-    }
-
-    fn restart(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            let (code, log) = serving.stop();
-            assert_eq!(code, Some(0), "{log}");
-            for canary in ["4155550123", "alice", WA, SG, AUTHORITY] {
-                assert!(!log.contains(canary), "{canary}: {log}");
-            }
-        }
-        let mut command = blindbook();
-        command.args(["serve", "--log", "trace", "--config"]);
-        command.arg(self.estate.path("blindbook.toml"));
-        self.serving = Some(Serving::start(command));
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.serving.as_ref().unwrap().address)
-    }
-
-    fn command(&self, who: &str) -> Command {
-        let mut command = blindbook();
-        command.args(["registry", "--server", &self.url(), "--token"]);
-        command.arg(self.estate.path(who));
-        command
-    }
-
-    fn ask(&self, who: &str, arguments: &[&str]) -> Output {
-        self.command(who).args(arguments).output().unwrap()
-    }
-
-    /// What one call printed, line by line.
-    #[track_caller]
-    fn done(&self, who: &str, arguments: &[&str]) -> Vec<Value> {
-        let output = self.ask(who, arguments);
-        assert_code(&output, 0);
-        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    #[track_caller]
-    fn refused(&self, who: &str, arguments: &[&str], reason: &str) {
-        let output = self.ask(who, arguments);
-        assert_code(&output, 1);
-        let told = text(&output.stderr);
-        assert!(told.contains(&format!("refused ({reason})")), "{told}");
-    }
-
-    /// A fresh claim token, in a file.
-    fn token(&mut self, who: &str, restarts: bool) -> String {
-        let spool = self.estate.path("spool");
-        let before = files(&spool);
-        assert!(self.done(who, &["start-verification", NUMBER])[0]["expires_s"].is_u64());
-        let new: Vec<PathBuf> =
-            files(&spool).into_iter().filter(|file| !before.contains(file)).collect();
-        let message = fs::read_to_string(&new[0]).unwrap();
-        let (_, body) = message.split_once("\n\n").unwrap();
-        let code: String = body.chars().take_while(char::is_ascii_digit).collect();
-        if restarts {
-            self.restart();
-        }
-        let code = self.estate.write("code", &format!("{code}\n"));
-        let finish = ["finish-verification", NUMBER, "--code", code.to_str().unwrap()];
-        let token = self.done(who, &finish)[0]["token"].as_str().unwrap().to_owned();
-        // A code is good once.
-        self.refused(who, &finish, "CODE_UNKNOWN");
-        self.estate.write("claim-token", &token).to_str().unwrap().to_owned()
-    }
-
-    fn key(&self, who: &str) -> String {
-        let folder = if who == "wa" { self.estate.keys() } else { self.other.keys() };
-        folder.join("ap.key").to_str().unwrap().to_owned()
-    }
-
-    #[track_caller]
-    fn found(&self) -> Vec<Value> {
-        let mut command = blindbook();
-        command.args(["lookup", "--server", &self.url(), "--json", "--identity"]);
-        command.arg(self.estate.keys().join("identity.pub")).arg(NUMBER);
-        let output = command.output().unwrap();
-        assert_code(&output, 0);
-        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-        answer["mappings"].as_array().unwrap().clone()
-    }
-}
-
-#[test]
-fn a_number_is_verified_claimed_preferred_ported_and_released() {
-    let mut partners = Partners::new();
-    assert!(partners.found().is_empty());
-
-    // What is open outlives the server.
-    let token = partners.token("wa", true);
-    let key = partners.key("wa");
-    let claim = [
-        "claim",
-        NUMBER,
-        "--provider",
-        "wa.example",
-        "--ap-key",
-        &key,
-        "--user",
-        "bob",
-        "--claim-token",
-        &token,
-    ];
-    assert_eq!(partners.done("wa", &claim)[0]["renewed"], false);
-    let found = partners.found();
-    assert_eq!((&found[0]["user"], &found[0]["audience"]), (&"bob".into(), &"personal".into()));
-    // The proof is used up, also for a server that starts anew.
-    partners.restart();
-    partners.refused("wa", &claim, "PROOF_USED");
-
-    let listed = partners.done("wa", &["list"]);
-    assert_eq!(listed.len(), 2);
-    let mine = listed.iter().find(|line| line["user"] == "bob").unwrap();
-    let until = mine["verified_until_s"].to_string();
-    let preferred = [
-        "set-audience",
-        NUMBER,
-        "--provider",
-        "wa.example",
-        "--ap-key",
-        &key,
-        "--user",
-        "bob",
-        "--audience",
-        "business",
-        "--ttl-s",
-        "86400",
-        "--verified-until-s",
-        &until,
-    ];
-    partners.done("wa", &preferred);
-    assert_eq!(partners.found()[0]["audience"], "business");
-
-    // In a circle beside it: nobody else finds it, and its owner sees that it is.
-    let token = partners.token("wa", false);
-    let circle = partners.estate.write("circle", &"5a".repeat(32));
-    let hidden = [
-        "claim",
-        NUMBER,
-        "--provider",
-        "wa.example",
-        "--ap-key",
-        &key,
-        "--user",
-        "bob",
-        "--claim-token",
-        &token,
-        "--circle",
-        circle.to_str().unwrap(),
-    ];
-    partners.done("wa", &hidden);
-    assert_eq!(partners.found().len(), 1);
-
-    // Ported to the other, with all that was the old operator's.
-    let token = partners.token("sg", false);
-    let key = partners.key("sg");
-    let listed = partners.done("sg", &["list", NUMBER, "--claim-token", &token]);
-    assert_eq!(listed.len(), 2);
-    assert!(listed.iter().any(|line| line["circle_id"].as_str().is_some_and(|id| id.len() == 32)));
-    assert!(!listed.iter().any(|line| line.to_string().contains(&"5a".repeat(32))));
-    let port = [
-        "port",
-        NUMBER,
-        "--from",
-        "wa.example",
-        "--provider",
-        "sg.example",
-        "--ap-key",
-        &key,
-        "--user",
-        "bobby",
-        "--claim-token",
-        &token,
-    ];
-    let ported = partners.done("sg", &port);
-    assert_eq!((&ported[0]["released"], &ported[0]["renewed"]), (&2.into(), &false.into()));
-    assert_eq!(partners.found()[0]["provider"], "sg.example");
-
-    // Whoever controls the number may make any mapping the default, or release it.
-    let token = partners.token("wa", false);
-    partners.done(
-        "wa",
-        &["set-default", NUMBER, "--mapping", "bobby@sg.example", "--claim-token", &token],
+fn config(estate: &Estate, more: &str) -> std::path::PathBuf {
+    let text = format!(
+        "data = {:?}\nkeys = {:?}\nlisten = \"127.0.0.1:0\"\ninsecure_plaintext = true\n\
+         [registry]\ncode_spool = {:?}\n{more}",
+        estate.data(),
+        estate.keys(),
+        estate.path("codes")
     );
-    partners.refused("wa", &["release", NUMBER, "--user", "bobby"], "NO_SUCH_MAPPING");
-    partners.refused("wa", &["release", NUMBER, "--all"], "NOT_AN_AUTHORITY");
-    partners.refused("authority", &["release", "+12125550100", "--all"], "NOT_COVERED");
-    assert_eq!(partners.done("authority", &["release", NUMBER, "--all"])[0]["released"], 1);
-    assert!(partners.found().is_empty());
-    partners.restart();
-    assert!(partners.found().is_empty());
-    assert_eq!(partners.done("wa", &["list"]).len(), 1);
+    estate.write("blindbook.toml", &text)
+}
+
+const CALLER: &str =
+    "[[caller]]\ntoken = \"0123456789abcdef\"\nrole = \"ap\"\nprovider = \"wa.example\"\n";
+
+fn with_token<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", "Bearer 0123456789abcdef".parse().unwrap());
+    request
 }
 
 #[test]
-fn many_claims_are_answered_line_by_line_and_a_broken_file_sends_none() {
-    let mut partners = Partners::new();
-    let token = fs::read_to_string(partners.token("wa", false)).unwrap();
-    let line = |sii: &str, token: &str| {
-        serde_json::json!({"sii": sii, "user": "bob", "claim_token": token}).to_string()
-    };
-    let key = partners.key("wa");
-    let many = |name: &str| {
-        let file = partners.estate.path(name);
-        let arguments =
-            ["claim-many", file.to_str().unwrap(), "--provider", "wa.example", "--ap-key", &key];
-        partners.ask("wa", &arguments)
-    };
-    let good = format!("{}\n{}\n", line(NUMBER, &token), line("+14155550124", &token));
-    partners.estate.write("broken", &format!("{good}{{\"sii\":1}}\n"));
-    let output = many("broken");
+fn a_code_from_the_spool_ends_in_a_claim_token() {
+    let estate = Estate::new();
+    assert_code(&estate.load("sii,user\n+14155550100,alice\n"), 0);
+    let mut command = blindbook();
+    command.args(["serve", "--config"]).arg(config(&estate, CALLER));
+    let serving = Serving::start(command);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let token = runtime.block_on(async {
+        let address = format!("http://{}", serving.address);
+        let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+        let mut client = RegistryServiceClient::new(channel);
+        let start = StartVerificationRequest { sii: "tel:+14155550100".into() };
+        let anonymous = client.start_verification(start.clone()).await.unwrap_err();
+        assert_eq!(anonymous.code(), Code::Unauthenticated);
+        client.start_verification(with_token(start)).await.unwrap();
+        let spooled = fs::read_dir(estate.path("codes")).unwrap().next().unwrap().unwrap();
+        let message = fs::read_to_string(spooled.path()).unwrap();
+        let (_, body) = message.split_once("\n\n").unwrap();
+        let code = body.chars().take_while(char::is_ascii_digit).collect();
+        let finish = FinishVerificationRequest { sii: "tel:+14155550100".into(), code };
+        client.finish_verification(with_token(finish)).await.unwrap().into_inner().token
+    });
+    assert_eq!(token.split('.').count(), 3);
+    // What others verify it with was made beside the seed.
+    let jwk = fs::read_to_string(estate.keys().join("token.jwk")).unwrap();
+    blindbook::registry::proof::TokenKey::from_jwk(jwk.trim()).unwrap();
+    let (code, log) = serving.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("can claim anybody"), "{log}");
+}
+
+#[test]
+fn an_older_folder_of_keys_is_told_what_it_lacks_and_gets_it() {
+    let estate = Estate::new();
+    assert_code(&estate.load("sii,user\n+14155550100,alice\n"), 0);
+    for name in ["token.seed", "code.key", "token.jwk"] {
+        fs::remove_file(estate.keys().join(name)).unwrap();
+    }
+    let path = config(&estate, CALLER);
+    let output = blindbook().args(["serve", "--config"]).arg(&path).output().unwrap();
     assert_code(&output, 2);
-    assert!(text(&output.stderr).contains("line 3"), "{}", text(&output.stderr));
-    assert!(partners.found().is_empty());
-
-    partners.estate.write("good", &good);
-    let output = many("good");
-    assert_code(&output, 1);
-    let outcomes = text(&output.stdout);
-    let outcomes: Vec<Value> =
-        outcomes.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |line: u64| outcomes.iter().find(|outcome| outcome["line"] == line).unwrap();
-    assert_eq!(of(1)["renewed"], false);
-    assert_eq!(of(2)["reason"], "PROOF_SUBJECT");
-    assert!(text(&output.stderr).contains("1 of 2 claims were refused"));
-    assert_eq!(partners.found().len(), 1);
-}
-
-#[test]
-fn a_watcher_is_told_of_a_change_and_goes_on_from_its_checkpoint() {
-    let mut partners = Partners::new();
-    let checkpoint = partners.estate.path("checkpoint");
-    let watch = |partners: &Partners| {
-        let mut command = partners.command("wa");
-        command.args(["watch-invalidations", "--checkpoint"]).arg(&checkpoint);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        (child, lines)
+    assert!(text(&output.stderr).contains("--add-registry-keys"), "{}", text(&output.stderr));
+    let add = || {
+        let mut command = blindbook();
+        command.args(["keygen", "--add-registry-keys", "--out"]).arg(estate.keys());
+        command.output().unwrap()
     };
-    let (mut child, mut lines) = watch(&partners);
-    // It is there once the watcher stands somewhere.
-    while !checkpoint.exists() {
-        std::thread::yield_now();
-    }
-    let token = partners.token("wa", false);
-    let key = partners.key("wa");
-    let claim = [
-        "claim",
-        NUMBER,
-        "--provider",
-        "wa.example",
-        "--ap-key",
-        &key,
-        "--user",
-        "bob",
-        "--claim-token",
-        &token,
-    ];
-    partners.done("wa", &claim);
-    let told = lines.next().unwrap().unwrap();
-    let changed: Value = serde_json::from_str(&told).unwrap();
-    assert!(changed["prefix"].is_u64() && changed["version"].is_u64(), "{told}");
-    child.kill().unwrap();
-    child.wait().unwrap();
-
-    partners.done("wa", &["release", NUMBER, "--user", "bob"]);
-    partners.restart();
-    let (mut child, mut lines) = watch(&partners);
-    let versions: Vec<u64> = (0..2)
-        .map(|_| {
-            let told: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-            assert_eq!(told["prefix"], changed["prefix"]);
-            told["version"].as_u64().unwrap()
-        })
-        .collect();
-    assert_eq!(versions[0], changed["version"].as_u64().unwrap());
-    assert!(versions[1] > versions[0]);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert_code(&add(), 0);
+    assert_code(&add(), 2);
+    let mut command = blindbook();
+    command.args(["serve", "--config"]).arg(&path);
+    assert_eq!(Serving::start(command).stop().0, Some(0));
 }
 
 #[test]
-fn who_is_nobody_or_says_nonsense_is_told_so() {
-    let partners = Partners::new();
-    partners.estate.write("nobody", "not-a-token-that-is-known");
-    partners.refused("nobody", &["list"], "CALLER_UNKNOWN");
-    let output = blindbook().args(["registry", "--server", &partners.url(), "list"]).output();
-    let output = output.unwrap();
-    assert_code(&output, 1);
-    assert!(text(&output.stderr).contains("CALLER_UNIDENTIFIED"), "{}", text(&output.stderr));
-    for arguments in [
-        &["release", NUMBER][..],
-        &["release", NUMBER, "--all", "--user", "bob"],
-        &["release", NUMBER, "--mapping", "bob"],
-        &["start-verification", "nonsense"],
-        &["list", NUMBER],
+fn files_that_the_registry_names_are_read_before_a_port_is_bound() {
+    let estate = Estate::new();
+    let bad = estate.write("bad.txt", "neither PEM nor JSON");
+    let id = "0".repeat(32);
+    for more in [
+        format!("passport_roots = {bad:?}\n"),
+        format!("[[registry.token_issuer]]\ndirectory = {id:?}\njwk = {bad:?}\n"),
+        format!(
+            "[[registry.identity_issuer]]\nurl = \"https://id.example\"\njwks = {bad:?}\n\
+             domains = [\"mail.example\"]\nclients = {{}}\n"
+        ),
     ] {
-        let output = partners.ask("wa", arguments);
+        let path = config(&estate, &more);
+        let output = blindbook().args(["serve", "--config"]).arg(path).output().unwrap();
         assert_code(&output, 2);
-        assert!(!text(&output.stderr).is_empty());
+        assert!(text(&output.stderr).contains("bad.txt"), "{}", text(&output.stderr));
     }
+    let webhook = config(&estate, "").with_file_name("webhook.toml");
+    let text_of = fs::read_to_string(estate.path("blindbook.toml")).unwrap();
+    let (head, _) = text_of.split_once("code_spool").unwrap();
+    let url = "code_webhook = \"https://sms.example/\"\n";
+    fs::write(&webhook, [head, url].concat()).unwrap();
+    let output = blindbook().args(["serve", "--config"]).arg(webhook).output().unwrap();
+    assert_code(&output, 2);
+    assert!(text(&output.stderr).contains("code_webhook"), "{}", text(&output.stderr));
 }

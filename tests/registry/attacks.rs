@@ -28,8 +28,8 @@ async fn a_claim_that_is_not_its_providers_is_refused_and_changes_nothing() {
 
     // A proof that was made for another provider, or another identifier.
     let for_signal = vector("for another provider").claim(&served, Topic::Tokens).await;
-    assert_eq!(refused(wa.claim(for_signal).await), denied("PROOF_AUDIENCE"));
     let mut signal = served.ap("signal.example").await;
+    assert_eq!(refused(signal.claim(for_signal).await), denied("PROOF_AUDIENCE"));
     let stolen = claim(&victim, "signal.example", "mallory", fresh.clone());
     assert_eq!(refused(signal.claim(stolen).await), denied("PROOF_AUDIENCE"));
     let other = claim(&sii("tel:+12015550124"), "wa.example", "mallory", fresh.clone());

@@ -10,6 +10,10 @@ use blindbook::{
     },
 };
 use tonic::Code;
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
 
 use crate::{
     certificates::Authority,
@@ -71,6 +75,30 @@ async fn lookups_need_no_certificate_and_a_token_serves_nobody_under_tls() {
     request.metadata_mut().insert("authorization", "Bearer 0123456789abcdef".parse().unwrap());
     let unknown = (Code::Unauthenticated, "CALLER_UNIDENTIFIED".to_owned());
     assert_eq!(refused(anonymous.start_challenge(request).await), unknown);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_lists_the_registry_and_no_service_that_is_not_here() {
+    let scene = Scene::new().await;
+    let served = scene.serve().await;
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(served.channel(None).await.unwrap());
+    let answers = reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap();
+    let answer = answers.into_inner().message().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("no list") };
+    let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    names.sort();
+    let expected = [
+        "blindbook.v1.DiscoveryService",
+        "blindbook.v1.RegistryService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+    ];
+    assert_eq!(names, expected);
     served.stop().await;
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct Outbox(Mutex<String>);
 #[async_trait]
 impl CodeSender for Outbox {
     async fn send(&self, message: CodeMessage) -> Result<(), SendError> {
-        *self.0.lock().unwrap() = message.text().to_owned();
+        message.text().clone_into(&mut self.0.lock().unwrap());
         Ok(())
     }
 }

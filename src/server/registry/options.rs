@@ -58,3 +58,47 @@ impl RegistryOptions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        access::Role,
+        identifier::Provider,
+        registry::proof::{
+            Challenges, IdentityIssuers, MemoryPending, PassportRules, TokenIssuers,
+        },
+    };
+
+    fn options() -> RegistryOptions {
+        let challenges = Challenges::new(Arc::new(MemoryPending::new(1)), 60, 1).unwrap();
+        let (tokens, passports) = (TokenIssuers::default(), PassportRules::default());
+        let proofs = Proofs::new(challenges, tokens, passports, IdentityIssuers::default());
+        RegistryOptions::new(Callers::default(), proofs)
+    }
+
+    #[test]
+    fn tokens_and_certificates_exclude_each_other_by_transport() {
+        let role = || Role::Provider(Provider::parse("wa.example").unwrap());
+        assert!(options().check(true).is_ok() && options().check(false).is_ok());
+        let mut tokens = options();
+        tokens.callers.add_token("0123456789abcdef", role()).unwrap();
+        assert!(tokens.check(false).is_ok());
+        assert!(matches!(tokens.check(true), Err(ServerError::Option { name: "callers", .. })));
+        let mut uris = options();
+        uris.callers.add_uri("spiffe://wa.example/ap", role()).unwrap();
+        assert!(uris.check(true).is_ok());
+        assert!(matches!(uris.check(false), Err(ServerError::Option { name: "callers", .. })));
+    }
+
+    #[test]
+    fn a_round_of_sweeping_takes_a_second_to_a_week() {
+        for period in [Duration::ZERO, Duration::from_secs(604_801)] {
+            let options = RegistryOptions { sweep_period: period, ..options() };
+            let refused = options.check(true);
+            assert!(matches!(refused, Err(ServerError::Option { name: "sweep_period", .. })));
+        }
+    }
+}

@@ -41,6 +41,7 @@ fn claim(proof: Proof, circle: Option<Secret<32>>) -> Claim {
 
 /// What is encoded is read back, and shows nothing of the person.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "its call sites make what they pass")]
 fn returns<T, P>(typed: T)
 where
     T: TryFrom<P, Error: std::fmt::Debug> + Into<P> + Clone + PartialEq + std::fmt::Debug,

@@ -1,0 +1,165 @@
+//! No log at any level holds an identifier, user, code, token, challenge or
+//! circle of what partners ask, be it done or refused. A process has one set of
+//! logs, so this file has one test.
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "registry/certificates.rs"]
+mod certificates;
+#[path = "common/mod.rs"]
+#[allow(dead_code, clippy::expect_used, reason = "shared with tests that use other parts of it")]
+mod common;
+#[path = "registry/scene.rs"]
+#[allow(dead_code, reason = "shared with tests that use other parts of it")]
+mod scene;
+#[path = "registry/vectors.rs"]
+#[allow(dead_code, reason = "shared with tests that use other parts of it")]
+mod vectors;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use blindbook::{registry::Circle, secret::Secret, telemetry, wire::proto};
+
+use crate::scene::{Partner, Scene, claim, in_circle, proof, sii};
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+}
+
+/// What no log may hold, and no status either.
+#[derive(Default)]
+struct Secrets(Vec<String>);
+
+impl Secrets {
+    fn add(&mut self, text: &str) {
+        assert!(text.len() >= 8, "no accident in a log: {text}");
+        self.0.push(text.to_owned());
+    }
+
+    fn add_bytes(&mut self, bytes: &[u8]) {
+        let part = &bytes[..8];
+        let list: Vec<_> = part.iter().map(ToString::to_string).collect();
+        self.0.extend([hex(part), list.join(", "), part.escape_ascii().to_string()]);
+    }
+
+    #[track_caller]
+    fn are_not_in(&self, what: &str, text: &str) {
+        for secret in &self.0 {
+            assert!(!text.contains(secret.as_str()), "{what} holds {secret}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_level_logs_what_partners_ask_nor_what_they_are_refused() {
+    let sink = Sink::default();
+    let writer = sink.clone();
+    let subscriber = telemetry::subscriber(tracing::Level::TRACE, move || writer.clone());
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+
+    let scene = Scene { regions: vec!["US".into()], ..Scene::new().await };
+    let served = scene.serve().await;
+    let mut wa = served.ap("wa.example").await;
+    let mut us = served.certified("spiffe://numbers.example/us").await;
+    let mut anonymous = Partner::new(served.channel(None).await.unwrap());
+    let mut secrets = Secrets::default();
+    let mut statuses = Vec::new();
+
+    for canary in ["tel:+12015557391", "mailto:canary-person@mail.example"] {
+        let who = sii(canary);
+        secrets.add(canary.split_once(':').unwrap().1);
+        // Asked, tried wrong, and right.
+        let start = proto::StartVerificationRequest { sii: canary.into() };
+        statuses.extend(anonymous.start_verification(start.clone()).await.err());
+        wa.start_verification(start).await.unwrap();
+        let code = scene.outbox.code();
+        secrets.add(&code);
+        let finish =
+            |code: &str| proto::FinishVerificationRequest { sii: canary.into(), code: code.into() };
+        secrets.add("13572468");
+        statuses.extend(wa.finish_verification(finish("13572468")).await.err());
+        let token = wa.finish_verification(finish(&code)).await.unwrap().into_inner().token;
+        token.split('.').for_each(|part| secrets.add(part));
+        let challenge = proto::StartChallengeRequest { sii: canary.into() };
+        let challenge = wa.start_challenge(challenge).await.unwrap().into_inner();
+        secrets.add(&challenge.challenge);
+
+        // Claimed, refused and used up.
+        secrets.add("canary-user");
+        let secret = Secret::new(*blake3::hash(canary.as_bytes()).as_bytes());
+        secrets.add_bytes(secret.expose());
+        secrets.add_bytes(&Circle::new(secret.clone()).id().to_bytes());
+        let open = claim(&who, "wa.example", "canary-user", proof(token));
+        let hidden = in_circle(open.clone(), &secret);
+        let altered = proto::ClaimRequest { ttl_s: 1, ..hidden.clone() };
+        statuses.extend(wa.claim(altered).await.err());
+        wa.claim(hidden.clone()).await.unwrap();
+        statuses.extend(wa.claim(open.clone()).await.err());
+        statuses.extend(us.claim(open).await.err());
+        let unspelled = proto::ClaimRequest { sii: format!("{canary} "), ..hidden.clone() };
+        statuses.extend(wa.claim(unspelled).await.err());
+        let many = proto::ClaimManyRequest { claim: Some(hidden) };
+        let mut answers = wa.claim_many(tokio_stream::iter([many])).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap();
+        secrets.are_not_in("an outcome", &format!("{answer:?}"));
+        let identity = proto::proof::Proof::Identity(proto::IdentityProof {
+            challenge: challenge.challenge,
+            token: "canary-token.canary-token.canary-token".into(),
+        });
+        secrets.add("canary-token");
+        let identity =
+            claim(&who, "wa.example", "canary-user", proto::Proof { proof: Some(identity) });
+        statuses.extend(wa.claim(identity).await.err());
+
+        // Listed and released.
+        let own = proto::list_request::List::Own(proto::OwnList::default());
+        let listed = wa.list(proto::ListRequest { list: Some(own) }).await.unwrap();
+        secrets.are_not_in("a response", &format!("{listed:?}"));
+        let own = proto::OwnRelease { user: "canary-other".into() };
+        secrets.add("canary-other");
+        let release = proto::ReleaseRequest {
+            sii: canary.into(),
+            release: Some(proto::release_request::Release::Own(own)),
+        };
+        statuses.extend(wa.release(release).await.err());
+        let all = proto::release_request::Release::Authority(proto::AuthorityRelease {});
+        let release = proto::ReleaseRequest { sii: canary.into(), release: Some(all) };
+        secrets.are_not_in("a request", &format!("{release:?}"));
+        assert_eq!(us.release(release).await.unwrap().into_inner().released, 1);
+    }
+    // Outside of the regions.
+    let outside = proto::StartChallengeRequest { sii: "tel:+442079460018".into() };
+    secrets.add("442079460018");
+    statuses.extend(wa.start_challenge(outside).await.err());
+    served.stop().await;
+
+    assert_eq!(statuses.len(), 17);
+    for status in statuses {
+        secrets.are_not_in("a status", &format!("{status:?} {}", status.message()));
+    }
+    let log = String::from_utf8_lossy(&sink.0.lock().unwrap()).into_owned();
+    assert!(!log.is_empty(), "something must have been logged");
+    secrets.are_not_in("the log", &log);
+}
