@@ -49,7 +49,8 @@ impl Model {
     /// The newest proof that was used for each identifier, unless it has expired:
     /// what the registry has to remember.
     pub(crate) fn fresh_proofs(&self) -> Vec<(usize, Token)> {
-        let fresh = self.proofs.iter().filter(|(_, proof)| proof.now_s + TOKEN_LIFETIME_S > self.now_s);
+        let fresh =
+            self.proofs.iter().filter(|(_, proof)| proof.now_s + TOKEN_LIFETIME_S > self.now_s);
         fresh.map(|(of, proof)| (*of, proof.clone())).collect()
     }
 
@@ -158,11 +159,7 @@ impl Model {
         Ok(())
     }
 
-    fn remove(
-        &mut self,
-        of: usize,
-        gone: impl Fn(&Known) -> bool,
-    ) -> Result<Vec<Known>, String> {
+    fn remove(&mut self, of: usize, gone: impl Fn(&Known) -> bool) -> Result<Vec<Known>, String> {
         let mappings = self.mappings.remove(&of).unwrap_or_default();
         let (removed, kept): (Vec<_>, Vec<_>) = mappings.into_iter().partition(gone);
         if !kept.is_empty() {

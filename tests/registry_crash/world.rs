@@ -126,8 +126,7 @@ impl World {
     pub(crate) async fn make(root: &Path) -> Self {
         keyring::generate(&root.join("keys"), &mut rand::rng()).unwrap();
         let world = Self::open(root);
-        let generations =
-            Arc::new(SledGenerations::open(world.data(), OPTIONS).await.unwrap());
+        let generations = Arc::new(SledGenerations::open(world.data(), OPTIONS).await.unwrap());
         for by in 0..PROVIDERS.len() {
             let mut people = String::from("sii,user\n");
             for n in 0..LOADED / PROVIDERS.len() {
@@ -226,7 +225,8 @@ impl World {
 
     /// All mappings of the people whom writers act for.
     pub(crate) async fn listed(&self, ledger: &Ledger) -> BTreeMap<usize, Mappings> {
-        let people: BTreeMap<_, _> = (0..SWEPT.end).map(|of| (sii(of).as_str().to_owned(), of)).collect();
+        let people: BTreeMap<_, _> =
+            (0..SWEPT.end).map(|of| (sii(of).as_str().to_owned(), of)).collect();
         let mut listed: BTreeMap<usize, Mappings> = BTreeMap::new();
         let mut others = 0;
         for by in 0..PROVIDERS.len() {

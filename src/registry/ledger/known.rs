@@ -181,9 +181,10 @@ mod tests {
         let whole = summary(&rows);
         let others = whole.others([&rows[0]]).unwrap();
         assert!(others == PerProvider::of([&rows[1]]));
-        assert_eq!(["a", "b", "c"].map(|name| others.get(&provider(&format!("{name}.example")))), [
-            1, 0, 1
-        ]);
+        assert_eq!(
+            ["a", "b", "c"].map(|name| others.get(&provider(&format!("{name}.example")))),
+            [1, 0, 1]
+        );
         assert!(whole.others([]).unwrap() == whole.counts);
     }
 

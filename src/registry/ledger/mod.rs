@@ -420,10 +420,7 @@ impl Inner {
 }
 
 /// A bucket with its rows; `None` if somebody changed it in between.
-async fn read(
-    store: &dyn Store,
-    number: BucketNumber,
-) -> Result<Option<Stored>, StoreError> {
+async fn read(store: &dyn Store, number: BucketNumber) -> Result<Option<Stored>, StoreError> {
     let bucket = store.bucket(number).await?;
     let rows = store.rows(number).await?;
     let version = bucket.as_ref().map_or(0, |bucket| bucket.version);

@@ -24,7 +24,7 @@ const MAX_WAITING: usize = 256;
 
 /// How long a group waits for one more commit at most, and for all of them.
 const MAX_PATIENCE: Duration = Duration::from_millis(2);
-const MAX_GATHERING: Duration = Duration::from_millis(4);
+const MAX_GATHERING: Duration = Duration::from_millis(8);
 
 struct Request {
     bucket: Bucket,

@@ -91,11 +91,7 @@ impl Partition {
             .transpose()
     }
 
-    fn row_page(
-        &self,
-        number: BucketNumber,
-        page: u16,
-    ) -> Result<Vec<Row>, StoreError> {
+    fn row_page(&self, number: BucketNumber, page: u16) -> Result<Vec<Row>, StoreError> {
         let bytes = self.database.get(&key::rows(number, page))?;
         decode_rows(&bytes.ok_or(StoreError::Damaged("a page of rows is missing"))?)
     }

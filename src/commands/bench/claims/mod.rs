@@ -129,12 +129,12 @@ pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Resul
     let copy = copy.current().await?.ok_or_else(|| anyhow!("the copy is empty"))?;
 
     let recorder = Recorder::new(generations.clone());
-    let (server, buckets) =
-        Serving::observed(directory, generations, true, CACHE_BYTES).await?;
-    let ledger = Ledger::open_observed(recorder.clone(), directory.keyring.clone(), move |number| {
-        buckets.changed(number);
-    })
-    .await?;
+    let (server, buckets) = Serving::observed(directory, generations, true, CACHE_BYTES).await?;
+    let ledger =
+        Ledger::open_observed(recorder.clone(), directory.keyring.clone(), move |number| {
+            buckets.changed(number);
+        })
+        .await?;
     let mut claimants = Claimants::new(directory)?;
     let taker = claimants.taker(&ledger);
     let mut levels = Vec::new();

@@ -116,7 +116,13 @@ impl Claimants {
         };
         let verified_until = mapping.verified_until;
         let signature = SignedMapping::sign(&sii, mapping, &self.provider_key).signature;
-        Ok(Arriving { sii, user, proof: Proof::Token(token.to_string()), verified_until, signature })
+        Ok(Arriving {
+            sii,
+            user,
+            proof: Proof::Token(token.to_string()),
+            verified_until,
+            signature,
+        })
     }
 
     /// Verifies a claim and has the ledger commit it.

@@ -150,9 +150,10 @@ async fn a_row_that_contradicts_what_is_remembered_is_not_changed() {
     // The others are sound, and verification finds what none of them opens.
     scene.claimed(&sii(0), "sg.example", "user").await;
     let found = verify_directory(&*scene.generations, keyring(), |_| {}).await.unwrap();
-    assert_eq!(found.faults.iter().map(|(_, fault)| *fault).collect::<Vec<_>>(), [
-        BucketFault::Entries
-    ]);
+    assert_eq!(
+        found.faults.iter().map(|(_, fault)| *fault).collect::<Vec<_>>(),
+        [BucketFault::Entries]
+    );
 }
 
 #[tokio::test]
@@ -173,9 +174,10 @@ async fn a_row_of_another_bucket_is_refused_though_it_alone_is_opened() {
     store.bulk_put(vec![BulkBucket { bucket, rows }]).await.unwrap();
     scene.claimed(&here, "sg.example", "user").await;
     let found = verify_directory(&*scene.generations, keyring(), |_| {}).await.unwrap();
-    assert_eq!(found.faults.iter().map(|(_, fault)| *fault).collect::<Vec<_>>(), [
-        BucketFault::Row
-    ]);
+    assert_eq!(
+        found.faults.iter().map(|(_, fault)| *fault).collect::<Vec<_>>(),
+        [BucketFault::Row]
+    );
     let fresh = second(&scene).await.claim(NOW_S, claim(&here, "tm.example", "user")).await;
     assert_eq!(outcome(fresh), Err("damaged"));
 }
