@@ -17,7 +17,7 @@ use crate::{
         row::{self, Listing, Providers},
         verify_directory,
     },
-    store::{BulkBucket, Generations, Row},
+    store::{BulkBucket, Row},
 };
 
 async fn second(scene: &Scene) -> Ledger {
@@ -220,5 +220,4 @@ async fn what_is_remembered_is_of_its_own_directory() {
     scene.generations.promote().await.unwrap();
     let refused = scene.ledger.claim(NOW_S, claim(&sii(1), "sg.example", "user")).await;
     assert_eq!(outcome(refused), Err("store"));
-    let _: &dyn Generations = &*scene.generations;
 }
