@@ -10,7 +10,7 @@ use crate::world::{IDENTIFIERS, PROVIDERS, SWEPT, USERS};
 pub(crate) struct Token {
     pub(crate) now_s: u64,
     pub(crate) provider: usize,
-    pub(crate) token: String,
+    pub(crate) text: String,
 }
 
 /// Which mapping: provider and user.

@@ -128,10 +128,10 @@ impl World {
         let world = Self::open(root);
         let generations = Arc::new(SledGenerations::open(world.data(), OPTIONS).await.unwrap());
         for by in 0..PROVIDERS.len() {
-            let mut people = String::from("sii,user\n");
-            for n in 0..LOADED / PROVIDERS.len() {
-                people.push_str(&format!("loaded-{by}-{n}@still.example,person-{n}\n"));
-            }
+            let people = (0..LOADED / PROVIDERS.len())
+                .map(|n| format!("loaded-{by}-{n}@still.example,person-{n}"));
+            let people = ["sii,user".to_owned()].into_iter().chain(people);
+            let people = people.collect::<Vec<_>>().join("\n") + "\n";
             let people = Input::stream("people", Cursor::new(people));
             let spill = root.join("spill");
             let options = LoadOptions::new(provider(by), signer(by), spill, START_S);
@@ -185,11 +185,11 @@ impl World {
         let code = self.outbox.0.lock().unwrap().get(sii.as_str()).cloned().unwrap();
         let confirmed = self.codes.finish(&sii, &provider, &code, now_s).await.unwrap();
         let token = self.tokens.mint(&confirmed, now_s, &mut rand::rng()).unwrap();
-        Token { now_s, provider: by, token: token.to_string() }
+        Token { now_s, provider: by, text: token.to_string() }
     }
 
     async fn proven(&self, of: usize, token: &Token) -> Proven {
-        let proof = Proof::Token(token.token.clone());
+        let proof = Proof::Token(token.text.clone());
         let provider = provider(token.provider);
         self.proofs.verify(&proof, &sii(of), &provider, token.now_s).await.unwrap()
     }
@@ -255,7 +255,9 @@ impl World {
             }
         }
         assert_eq!(others, LOADED, "people whom nobody changes were changed");
-        listed.values_mut().for_each(|mappings| mappings.sort_unstable());
+        for mappings in listed.values_mut() {
+            mappings.sort_unstable();
+        }
         listed
     }
 }
