@@ -54,6 +54,22 @@ fn resolves_are_measured_beside_an_echo_of_their_sizes() {
 }
 
 #[test]
+fn claims_are_measured_beside_the_engine_and_found() {
+    let report = json(&bench(&["--records", "300", "--only", "claims", "--json"]));
+    assert!(report["claims_vs_engine"].as_f64().unwrap() > 0.0);
+    let claims = &report["claims"];
+    let levels = claims["levels"].as_array().unwrap();
+    for (level, writers) in levels.iter().zip([1, 64]) {
+        assert_eq!(level["writers"], writers);
+        assert!(level["claims_per_s"].as_f64().unwrap() > 0.0);
+        assert!(level["engine_commits_per_s"].as_f64().unwrap() > 0.0);
+    }
+    assert_eq!(levels.len(), 2);
+    assert!(claims["visible"]["claims"].as_u64().unwrap() > 0);
+    assert!(claims["lookup_p99_ratio"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn a_folder_that_is_not_there_fails_and_too_few_records_are_bad_input() {
     let output = bench(&["--records", "300", "--only", "load", "--dir", "/nowhere/at/all"]);
     assert_code(&output, 1);

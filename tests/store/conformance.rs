@@ -6,12 +6,16 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
 };
 
-use blindbook::store::{
-    BulkBucket, Committed, Generations, MAX_META_BYTES, MAX_META_KEY_BYTES, MAX_ROW_BYTES,
-    RowChange, Store, StoreError,
+use blindbook::{
+    bucket::BucketNumber,
+    store::{
+        BulkBucket, Committed, Generations, Held, MAX_META_BYTES, MAX_META_KEY_BYTES,
+        MAX_ROW_BYTES, RowChange, Store, StoreError, Wanted,
+    },
 };
 
 use super::{bits, bucket, changed, key, number, put, row, rows};
@@ -45,6 +49,12 @@ fn misused<T>(result: Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Misuse(_)))
 }
 
+async fn look(store: &dyn Store, at: BucketNumber, wanted: Wanted) -> Option<Held> {
+    let (told, held) = mpsc::channel();
+    store.look(at, wanted, Box::new(move |held| told.send(held).unwrap())).await.unwrap();
+    held.recv().unwrap()
+}
+
 async fn version(store: &dyn Store, of: u32) -> u64 {
     let at = number(of, store.prefix_bits());
     let rows = store.rows(at).await.unwrap().version;
@@ -62,6 +72,8 @@ async fn a_new_directory_is_empty(generations: &dyn Generations) {
     assert_eq!(store.prefix_bits(), bits(3));
     assert_eq!(version(&*store, 0).await, 0);
     assert!(store.rows(number(7, bits(3))).await.unwrap().rows.is_empty());
+    assert!(look(&*store, number(7, bits(3)), Wanted::All).await.is_none());
+    assert!(look(&*store, number(7, bits(3)), Wanted::One(key(1))).await.is_none());
     let changes = store.changes_since(0, 0, 10).await.unwrap();
     assert!(changes.changes.is_empty() && !changes.truncated);
     // The same while nothing happened.
@@ -104,6 +116,7 @@ async fn buckets_outside_the_generation_are_refused(store: &dyn Store) {
     let beyond = number(8, bits(4));
     assert!(misused(store.bucket(beyond).await));
     assert!(misused(store.rows(beyond).await));
+    assert!(misused(store.look(beyond, Wanted::All, Box::new(|_| panic!("not called"))).await));
     assert!(misused(store.scan(beyond, 1).await));
     assert!(misused(store.commit(bucket(beyond, bits(4), 1), 0, vec![]).await));
     // A number that fits, of a directory with other bits.
@@ -138,6 +151,13 @@ async fn rows_follow_their_commits(store: &dyn Store) {
         stored = next;
         let read = store.rows(at).await.unwrap();
         assert_eq!(read.version, stored.version);
+        let all = look(store, at, Wanted::All).await.unwrap();
+        assert!(all.bucket == stored && all.rows == read.rows);
+        for name in (0..4).map(|i| step * 5 + i) {
+            let one = look(store, at, Wanted::One(key(name))).await.unwrap();
+            let wanted: Vec<_> = expected.get(&key(name)).cloned().into_iter().collect();
+            assert!(one.bucket == stored && one.rows == wanted);
+        }
         assert!(read.rows.iter().eq(expected.values()), "after step {step}");
     }
     // Within one commit the changes apply in their order.

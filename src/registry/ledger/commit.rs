@@ -26,9 +26,10 @@ const ATTEMPTS: u32 = 16;
 /// The pause before the second attempt; it grows with each.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Changes that are read and planned at once, for each processor: one computes
-/// while another may wait for the disk. More would only crowd lookups out.
-const WORKING_PER_CORE: usize = 2;
+/// Changes that are read and planned at once, for each processor: some compute
+/// while others wait for the disk or for a thread. More would only crowd lookups
+/// out.
+const WORKING_PER_CORE: usize = 4;
 
 /// How a bucket is opened to be changed.
 #[derive(Clone, Copy)]
@@ -43,17 +44,14 @@ pub(super) enum Opening {
 }
 
 /// Room for those who work.
-pub(super) fn working() -> Semaphore {
+pub(super) fn working() -> Arc<Semaphore> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    Semaphore::new(cores * WORKING_PER_CORE)
+    Arc::new(Semaphore::new(cores * WORKING_PER_CORE))
 }
 
-/// What a plan came to.
-enum Planned<T> {
-    Done(T, Finished),
-    /// Not what is known of the bucket: all rows have to be opened.
-    Unknown,
-}
+/// What a plan came to; `None` if too little is known of the bucket, so that all
+/// rows have to be opened.
+type Planned<T> = Option<(T, Finished)>;
 
 impl Inner {
     /// Plans a change, commits it, and plans it anew when somebody else was
@@ -111,14 +109,12 @@ impl Inner {
             && self.known.has(number)
         {
             let planned = self.work(number, Wanted::One(row), now_s, opening, plan).await?;
-            if let Planned::Done(outcome, finished) = planned {
-                return Ok((outcome, finished));
+            if let Some(planned) = planned {
+                return Ok(planned);
             }
         }
-        match self.work(number, Wanted::All, now_s, opening, plan).await? {
-            Planned::Done(outcome, finished) => Ok((outcome, finished)),
-            Planned::Unknown => Err(LedgerError::Worker),
-        }
+        // Never too little when all rows are at hand.
+        self.work(number, Wanted::All, now_s, opening, plan).await?.ok_or(LedgerError::Worker)
     }
 
     /// Reads a bucket and plans its change, on one thread.
@@ -132,14 +128,17 @@ impl Inner {
     ) -> Result<Planned<T>, LedgerError> {
         let (inner, plan) = (Arc::clone(self), Arc::clone(plan));
         let (done, result) = oneshot::channel();
-        let _working = self.working.acquire().await.map_err(|_| LedgerError::Worker)?;
+        let working = Arc::clone(&self.working).acquire_owned().await;
+        let working = working.map_err(|_| LedgerError::Worker)?;
         let work = move |held: Option<Held>| {
             let draft = inner.draft(number, held, wanted, now_s, opening);
             let planned = draft.and_then(|draft| {
-                let Some(mut draft) = draft else { return Ok(Planned::Unknown) };
+                let Some(mut draft) = draft else { return Ok(None) };
                 let outcome = plan(&inner, &mut draft)?;
-                Ok(Planned::Done(outcome, draft.finish(&mut rand::rng())?))
+                Ok(Some((outcome, draft.finish(&mut rand::rng())?)))
             });
+            // The next one need not wait until this one's caller has been woken.
+            drop(working);
             // Whoever asked waits for it.
             let _ = done.send(planned);
         };

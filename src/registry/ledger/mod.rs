@@ -56,7 +56,7 @@ struct Inner {
     keyring: Arc<Keyring>,
     turns: Turns,
     /// Whoever reads a bucket and computes on it.
-    working: Semaphore,
+    working: Arc<Semaphore>,
     keys: Keys,
     known: Known,
     totals: Running,

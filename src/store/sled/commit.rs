@@ -5,6 +5,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
     thread,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,10 @@ const MAX_GROUP: usize = 64;
 
 /// Commits that may wait before callers wait.
 const MAX_WAITING: usize = 256;
+
+/// How long a group waits for one more commit at most, and for all of them.
+const MAX_PATIENCE: Duration = Duration::from_millis(2);
+const MAX_GATHERING: Duration = Duration::from_millis(8);
 
 struct Request {
     bucket: Bucket,
@@ -63,17 +68,41 @@ fn stopped() -> StoreError {
 }
 
 fn run(partition: &Partition, mut waiting: mpsc::Receiver<Request>) {
+    let mut patience = Duration::ZERO;
     while let Some(first) = waiting.blocking_recv() {
-        let mut group = vec![first];
-        while let Some(next) = (group.len() < MAX_GROUP).then(|| waiting.try_recv().ok()).flatten()
-        {
-            group.push(next);
-        }
+        let group = gather(first, &mut waiting, patience);
+        let (begun, alone) = (Instant::now(), group.len() == 1);
         for (reply, outcome) in commit(partition, group) {
             // A caller that went away needs no answer.
             let _ = reply.send(outcome);
         }
+        // Where several commit, waiting half as long as a sync takes for one more
+        // commit spares it a sync of its own; whoever is alone waits for nobody.
+        patience = if alone { Duration::ZERO } else { (begun.elapsed() / 2).min(MAX_PATIENCE) };
     }
+}
+
+/// The commits of one group: those that wait, and those that come while others
+/// do.
+fn gather(
+    first: Request,
+    waiting: &mut mpsc::Receiver<Request>,
+    patience: Duration,
+) -> Vec<Request> {
+    let mut group = vec![first];
+    let begun = Instant::now();
+    let mut newest = begun;
+    while group.len() < MAX_GROUP {
+        if let Ok(next) = waiting.try_recv() {
+            group.push(next);
+            newest = Instant::now();
+        } else if newest.elapsed() < patience && begun.elapsed() < MAX_GATHERING {
+            thread::sleep(patience / 8);
+        } else {
+            break;
+        }
+    }
+    group
 }
 
 type Outcome = (oneshot::Sender<Result<Committed, StoreError>>, Result<Committed, StoreError>);

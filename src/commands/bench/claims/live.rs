@@ -102,8 +102,9 @@ pub(super) async fn beside_claims(
         rest.add(lookups(&client, &asked, ROUND).await?)?;
 
         let per_s = (most_per_s * PART).max(1.0);
-        let count = (per_s * ROUND.as_secs_f64()) as usize;
-        let arriving = claimants.make(count.clamp(1, room.max(1))).await?;
+        let due = per_s * ROUND.as_secs_f64();
+        let count = (0..room).take_while(|count| (*count as f64) < due).count();
+        let arriving = claimants.make(count.max(1)).await?;
         let begun = Instant::now();
         let looking = lookups(&client, &asked, ROUND);
         let claiming = async {

@@ -54,7 +54,7 @@ pub(super) struct Claims {
     visible: Found,
     lookups_at_rest: Latency,
     lookups_while_claims_come: Latency,
-    claims_meanwhile_per_s: f64,
+    meanwhile_per_s: f64,
     lookup_p99_ratio: f64,
     #[serde(skip)]
     pub(super) ratio: f64,
@@ -107,7 +107,7 @@ impl Claims {
                 "{} at rest, {} with {:.0} claims/s (ratio {:.2})",
                 ms(self.lookups_at_rest.p99_us),
                 ms(self.lookups_while_claims_come.p99_us),
-                self.claims_meanwhile_per_s,
+                self.meanwhile_per_s,
                 self.lookup_p99_ratio
             ),
         ));
@@ -157,7 +157,7 @@ pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Resul
         lookup_p99_ratio: busy.p99_us as f64 / rest.p99_us.max(1) as f64,
         lookups_at_rest: rest,
         lookups_while_claims_come: busy,
-        claims_meanwhile_per_s: claims_per_s,
+        meanwhile_per_s: claims_per_s,
     })
 }
 

@@ -8,6 +8,7 @@ mod loading;
 mod model;
 mod operations;
 mod refusals;
+mod remembering;
 mod repairing;
 mod scene;
 mod wrapped;
