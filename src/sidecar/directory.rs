@@ -126,7 +126,21 @@ pub(super) async fn keep(
     directory.put(Slot::Met(source.clone()));
     all.tell(&directory, true, &health).await;
     tracing::info!(directory = name, "the directory is known");
-    pauses = Pauses::default();
+    tokio::select! {
+        never = source.follow() => match never {},
+        never = look(&directory, &source, &all, &health) => match never {},
+    }
+}
+
+/// Looks at a known directory's schedule again and again.
+async fn look(
+    directory: &Directory,
+    source: &Source,
+    all: &Directories,
+    health: &Health,
+) -> Infallible {
+    let name = &*directory.name;
+    let mut pauses = Pauses::default();
     loop {
         let failed = !pauses.is_first();
         sleep(if failed { pauses.next() } else { jittered(LOOK_EVERY) }).await;
@@ -136,14 +150,14 @@ pub(super) async fn keep(
                     tracing::info!(directory = name, "the directory is known again");
                 }
                 pauses = Pauses::default();
-                all.tell(&directory, true, &health).await;
+                all.tell(directory, true, health).await;
             }
             Err(error) => {
                 if !failed {
                     tracing::warn!(directory = name, %error, "the directory is not known any more");
                     pauses.next();
                 }
-                all.tell(&directory, false, &health).await;
+                all.tell(directory, false, health).await;
             }
         }
     }

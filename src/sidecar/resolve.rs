@@ -90,7 +90,7 @@ impl Resolver {
             .one(&sii, request.refresh)
             .await
             .map_err(|error| ResolveError::Asked { directory: directory.name.clone(), error })?;
-        Ok(response(resolved, wanted, &directory.name))
+        Ok(response(&resolved, wanted, &directory.name))
     }
 
     async fn many(&self, request: ResolveManyRequest) -> Result<ResolveManyResponse, ResolveError> {
@@ -192,7 +192,7 @@ impl Asked {
         match source.many(&siis, refresh).await {
             Ok(answers) => {
                 let outcomes = answers.into_iter().map(|answer| match answer {
-                    Ok(resolved) => Outcome::Found(response(resolved, wanted, &directory.name)),
+                    Ok(resolved) => Outcome::Found(response(&resolved, wanted, &directory.name)),
                     Err(error) => refused(error),
                 });
                 places.into_iter().zip(outcomes).collect()
@@ -221,11 +221,11 @@ fn not_met(directory: &Directory, error: Option<ClientError>) -> ResolveError {
 }
 
 /// What is meant for the wanted audience, the preferred first.
-fn response(resolved: Resolved, wanted: Audience, directory: &str) -> ResolveResponse {
-    let mut found: Vec<Found> = resolved.mappings;
-    if wanted != Audience::Unspecified {
-        found.retain(|found| audience_to_proto(found.audience) == wanted);
-    }
+fn response(resolved: &Resolved, wanted: Audience, directory: &str) -> ResolveResponse {
+    let meant = |found: &&Found| {
+        wanted == Audience::Unspecified || audience_to_proto(found.audience) == wanted
+    };
+    let mut found: Vec<&Found> = resolved.mappings().iter().filter(meant).collect();
     // Stable: the others stay in the directory's order.
     found.sort_by_key(|found| !found.default);
     let mappings = found.into_iter().map(|found| ResolvedMapping {
@@ -239,8 +239,8 @@ fn response(resolved: Resolved, wanted: Audience, directory: &str) -> ResolveRes
     ResolveResponse {
         mappings: mappings.collect(),
         directory: directory.into(),
-        answered_at_s: resolved.answered_at_s,
-        stale: resolved.stale,
-        damaged: u32::try_from(resolved.damaged).unwrap_or(u32::MAX),
+        answered_at_s: resolved.answered_at_s(),
+        stale: resolved.is_stale(),
+        damaged: u32::try_from(resolved.damaged()).unwrap_or(u32::MAX),
     }
 }

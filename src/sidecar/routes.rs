@@ -177,13 +177,13 @@ mod tests {
 
     #[test]
     fn a_route_behind_one_that_takes_all_of_it_is_found() {
-        let unreached = |texts: &[&str]| {
+        let first = |texts: &[&str]| {
             let routes: Vec<_> = texts.iter().map(|text| route(text)).collect();
-            super::unreached(&routes).map(ToString::to_string)
+            unreached(&routes).map(ToString::to_string)
         };
-        assert_eq!(unreached(&["tel:+49", "tel:", "mailto:@b.example", "mailto:", "acct:"]), None);
-        assert_eq!(unreached(&["tel:+4", "tel:+49"]).unwrap(), "tel:+49");
-        assert_eq!(unreached(&["mailto:", "mailto:@b.example"]).unwrap(), "mailto:@b.example");
-        assert_eq!(unreached(&["acct:", "tel:", "acct:"]).unwrap(), "acct:");
+        assert_eq!(first(&["tel:+49", "tel:", "mailto:@b.example", "mailto:", "acct:"]), None);
+        assert_eq!(first(&["tel:+4", "tel:+49"]).unwrap(), "tel:+49");
+        assert_eq!(first(&["mailto:", "mailto:@b.example"]).unwrap(), "mailto:@b.example");
+        assert_eq!(first(&["acct:", "tel:", "acct:"]).unwrap(), "acct:");
     }
 }

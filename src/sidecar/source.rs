@@ -1,7 +1,7 @@
 //! What the sidecar has of the SDK: one directory's client, and its answers as
 //! the sidecar gives them on. Nothing else here knows the client's calls.
 
-use std::sync::Arc;
+use std::{convert::Infallible, future::pending, sync::Arc};
 
 use crate::{
     client::{Answer, Client, ClientError, ClientOptions, Clock, Found, State},
@@ -17,12 +17,8 @@ pub(super) struct Source {
 
 /// What a directory answered.
 pub(super) struct Resolved {
-    pub(super) mappings: Vec<Found>,
-    /// When, seconds since 1970.
-    pub(super) answered_at_s: u64,
-    /// Whether it may have changed since.
-    pub(super) stale: bool,
-    pub(super) damaged: usize,
+    answer: Arc<Answer>,
+    answered_at_s: u64,
 }
 
 impl Source {
@@ -39,6 +35,12 @@ impl Source {
     /// so.
     pub(super) async fn check(&self) -> Result<(), ClientError> {
         self.client.parameters().await.map(drop)
+    }
+
+    /// Is told what changes, for as long as it runs.
+    pub(super) async fn follow(&self) -> Infallible {
+        // The client keeps no answers that could grow stale.
+        pending().await
     }
 
     /// One identifier.
@@ -60,11 +62,28 @@ impl Source {
     }
 
     fn resolved(&self, answer: Answer) -> Resolved {
-        Resolved {
-            mappings: answer.mappings,
-            answered_at_s: self.clock.now_s(),
-            stale: false,
-            damaged: answer.damaged,
-        }
+        Resolved { answer: Arc::new(answer), answered_at_s: self.clock.now_s() }
+    }
+}
+
+impl Resolved {
+    /// All mappings, in the directory's order.
+    pub(super) fn mappings(&self) -> &[Found] {
+        &self.answer.mappings
+    }
+
+    /// When the directory was asked, seconds since 1970.
+    pub(super) const fn answered_at_s(&self) -> u64 {
+        self.answered_at_s
+    }
+
+    /// Whether it may have changed since.
+    pub(super) const fn is_stale(&self) -> bool {
+        false
+    }
+
+    /// Entries that did not open.
+    pub(super) fn damaged(&self) -> usize {
+        self.answer.damaged
     }
 }

@@ -95,7 +95,7 @@ async fn messages_that_are_too_long_or_compressed_are_refused() {
     let server = dp.serve().await;
     let beside = Beside::of(dp.options("wa", server.address)).await;
     let mut client = beside.client().await;
-    let before = dp.transcript.calls().len();
+    let before = dp.lookups().len();
     let long = client.resolve(ask(&"1".repeat(5000))).await.unwrap_err();
     assert_eq!((long.code(), &*reason(&long)), (Code::InvalidArgument, "MESSAGE_TOO_LONG"));
     let long = client.many(ask_many(&[&*"1".repeat(5_000_000)])).await.unwrap_err();
@@ -104,6 +104,6 @@ async fn messages_that_are_too_long_or_compressed_are_refused() {
     request.metadata_mut().insert("grpc-encoding", "gzip".parse().unwrap());
     let refused = client.0.resolve(request).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::Unimplemented, "COMPRESSED"));
-    assert_eq!(dp.transcript.calls().len(), before);
+    assert_eq!(dp.lookups().len(), before);
     assert_eq!(client.users("+14155550100").await, ["alice@wa.example"]);
 }
