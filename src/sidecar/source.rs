@@ -19,6 +19,7 @@ pub(super) struct Source {
 pub(super) struct Resolved {
     answer: Arc<Answer>,
     answered_at_s: u64,
+    stale: bool,
 }
 
 impl Source {
@@ -62,7 +63,7 @@ impl Source {
     }
 
     fn resolved(&self, answer: Answer) -> Resolved {
-        Resolved { answer: Arc::new(answer), answered_at_s: self.clock.now_s() }
+        Resolved { answer: Arc::new(answer), answered_at_s: self.clock.now_s(), stale: false }
     }
 }
 
@@ -79,7 +80,7 @@ impl Resolved {
 
     /// Whether it may have changed since.
     pub(super) const fn is_stale(&self) -> bool {
-        false
+        self.stale
     }
 
     /// Entries that did not open.

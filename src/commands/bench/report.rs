@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     arithmetic::Arithmetic, fetch::Fetch, load::Load, lookups::Lookups, memory::Memory,
-    sidecar::Resolves,
+    sidecar::Sidecar,
 };
 
 /// A line of the table.
@@ -40,7 +40,7 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lookups: Option<Lookups>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sidecar: Option<Resolves>,
+    pub(super) sidecar: Option<Sidecar>,
 }
 
 /// What the machine is like.
@@ -165,7 +165,7 @@ impl Report {
             self.load.as_ref().map(Load::rows),
             self.fetch.as_ref().map(Fetch::rows),
             self.lookups.as_ref().map(Lookups::rows),
-            self.sidecar.as_ref().map(Resolves::rows),
+            self.sidecar.as_ref().map(Sidecar::rows),
         ];
         for rows in parts.into_iter().flatten() {
             text.push('\n');
