@@ -1,4 +1,4 @@
-//! Sidecar through the sidecar, answered from its cache, beside a bare echo of
+//! Resolves through the sidecar, answered from its cache, beside a bare echo of
 //! the same sizes: what the sidecar adds to what tonic costs anyway.
 
 use std::{
