@@ -183,7 +183,7 @@ async fn ready(client: &mut SidecarServiceClient<Channel>, siis: &[String]) -> a
     }
 }
 
-/// Sidecar for `time` over all connections; returns how fast.
+/// Resolves for `time` over all connections; returns how fast.
 async fn drive(channels: &[Channel], siis: &Arc<[String]>, time: Duration) -> anyhow::Result<Pace> {
     let cpu_before = cpu::used();
     let begun = Instant::now();
@@ -209,7 +209,7 @@ async fn drive(channels: &[Channel], siis: &Arc<[String]>, time: Duration) -> an
     Ok(Pace::of(resolved, begun, cpu_before))
 }
 
-/// Sidecar one identifier, which must be found.
+/// Resolves one identifier, which must be found.
 async fn resolve(
     client: &mut SidecarServiceClient<Channel>,
     sii: Option<String>,
