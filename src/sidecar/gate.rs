@@ -100,7 +100,7 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(
-        resolver: Resolver,
+        resolver: &Resolver,
         health: HealthServer<HealthService>,
         options: &SidecarOptions,
     ) -> Result<Self, SidecarError> {

@@ -108,7 +108,7 @@ impl Sidecar {
         let health = Arc::new(Health::new().await);
         let directories = Arc::new(Directories::new(&options.directories));
         let resolver = Resolver { directories: directories.clone(), region: options.region };
-        let gate = Gate::new(resolver, health.service(), &options)?;
+        let gate = Gate::new(&resolver, health.service(), &options)?;
         let mut keepers = JoinSet::new();
         for (directory, its) in directories.iter().zip(&options.directories) {
             let keeper = directory::keep(

@@ -294,7 +294,8 @@ fn a_watcher_is_told_of_a_change_and_goes_on_from_its_checkpoint() {
     let (mut child, mut lines) = watch(&partners);
     // It is there once the watcher stands somewhere.
     while !checkpoint.exists() {
-        std::thread::yield_now();
+        assert!(child.try_wait().unwrap().is_none(), "the watch ended");
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
     let token = partners.token("wa", false);
     let key = partners.key("wa");

@@ -1,6 +1,6 @@
 //! `blindbook sidecar`, run as an operator runs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use blindbook::wire::proto::{
     ResolveManyRequest, ResolveRequest, sidecar_service_client::SidecarServiceClient,
@@ -24,7 +24,7 @@ fn config(estate: &Estate, address: &str, top: &str) -> PathBuf {
     estate.write("sidecar.toml", &text)
 }
 
-fn start(config: &PathBuf) -> Serving {
+fn start(config: &Path) -> Serving {
     let mut command = blindbook();
     command.args(["sidecar", "--log", "trace", "--config"]).arg(config);
     Serving::start(command)

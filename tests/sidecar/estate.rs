@@ -44,7 +44,7 @@ pub(crate) struct Dp {
     keyring: Arc<Keyring>,
     generations: Arc<MemoryGenerations>,
     pub(crate) transcript: Arc<Transcript>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Dp {
@@ -57,7 +57,7 @@ impl Dp {
             keyring: Arc::new(Keyring::load(&keys).unwrap()),
             generations: Arc::default(),
             transcript: Arc::default(),
-            _folder: folder,
+            folder,
         };
         dp.load("wa.example", 1, people).await;
         dp
@@ -67,7 +67,7 @@ impl Dp {
     pub(crate) async fn load(&self, provider: &str, key: u8, people: &str) {
         let provider = Provider::parse(provider).unwrap();
         let key = SigningKey::from_bytes(&[key; 32]);
-        let spill = self._folder.path().join("spill");
+        let spill = self.folder.path().join("spill");
         let options =
             LoadOptions { strict: true, ..LoadOptions::new(provider, key, spill, 1_800_000_000) };
         let input = Input::stream("people.csv", Cursor::new(people.to_owned()));

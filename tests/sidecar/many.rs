@@ -73,7 +73,7 @@ async fn at_most_4096_are_taken_and_one_more_asks_nothing() {
     assert_eq!(reason(&refused), "TOO_MANY");
     assert_eq!(dp.lookups().len(), before);
     // As many as may be, of which one is asked.
-    let outcomes = client.many(ask_many(&[" (415) 555-0100"; MAX_SIIS])).await.unwrap();
+    let outcomes = client.many(ask_many(&vec![" (415) 555-0100"; MAX_SIIS])).await.unwrap();
     assert_eq!(outcomes.len(), MAX_SIIS);
     assert!(outcomes.iter().all(|outcome| told(outcome) == "alice@wa.example"));
     assert_eq!(dp.lookups().len(), before + 2);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     arithmetic::Arithmetic, claims::Claims, fetch::Fetch, load::Load, lookups::Lookups,
-    memory::Memory, sidecar::Resolves,
+    memory::Memory, sidecar::Sidecar,
 };
 
 /// A line of the table.
@@ -42,7 +42,7 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) claims: Option<Claims>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sidecar: Option<Resolves>,
+    pub(super) sidecar: Option<Sidecar>,
 }
 
 /// What the machine is like.
@@ -174,7 +174,7 @@ impl Report {
             self.fetch.as_ref().map(Fetch::rows),
             self.lookups.as_ref().map(Lookups::rows),
             self.claims.as_ref().map(Claims::rows),
-            self.sidecar.as_ref().map(Resolves::rows),
+            self.sidecar.as_ref().map(Sidecar::rows),
         ];
         for rows in parts.into_iter().flatten() {
             text.push('\n');

@@ -44,7 +44,7 @@ const ROUND: Duration = Duration::from_millis(500);
 
 /// What was measured.
 #[derive(Serialize)]
-pub(super) struct Resolves {
+pub(super) struct Sidecar {
     connections: usize,
     concurrency: usize,
     people: usize,
@@ -67,7 +67,7 @@ struct Cpu {
     ratio: f64,
 }
 
-impl Resolves {
+impl Sidecar {
     pub(super) fn rows(&self) -> Vec<Row> {
         let Self { resolves_per_s, echo_per_s, from_cache, ratio, .. } = self;
         let origin = if *from_cache { "from cache" } else { "NOT from cache" };
@@ -86,7 +86,7 @@ impl Resolves {
 }
 
 /// Measures over loopback, as a backend asks.
-pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Resolves> {
+pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Sidecar> {
     step("resolves through the sidecar beside an echo")?;
     let generations = serving::open(data).await?;
     let server = Serving::directory(directory, generations, false, CACHE_BYTES).await?;
@@ -122,7 +122,7 @@ pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Resul
     for server in [ours, echo, server] {
         server.stop().await?;
     }
-    Ok(Resolves {
+    Ok(Sidecar {
         connections: CONNECTIONS,
         concurrency: CONCURRENCY,
         people: siis.len(),

@@ -89,9 +89,10 @@ impl RegistryCommand {
     pub(crate) fn run(self, log: Option<&str>) -> Outcome {
         logs(log, "warn")?;
         let region = self.server.region;
-        let registry = self.server.open()?;
-        // Connections are made by the runtime's own tasks.
+        let options = self.server.options().map_err(input)?;
         runtime()?.block_on(async {
+            // Within the runtime, whose tasks the connection lives on.
+            let registry = Registry::open(&options).map_err(input)?;
             match self.call {
                 Call::StartVerification(call) => call.run(&registry, region).await,
                 Call::FinishVerification(call) => call.run(&registry, region).await,
@@ -110,22 +111,15 @@ impl RegistryCommand {
 }
 
 impl Server {
-    fn open(&self) -> Result<Registry, Failure> {
-        let read = || -> anyhow::Result<RegistryOptions> {
-            let file = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
-            let mut options = RegistryOptions::new(&self.server);
-            options.ca_pem = self.ca.as_ref().map(file).transpose()?;
-            if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-                options.certificate = Some((file(cert)?, Zeroizing::new(file(key)?)));
-            }
-            options.token = self.token.as_deref().map(secret_text).transpose()?;
-            Ok(options)
-        };
-        let options = read().map_err(input)?;
-        // Lazy connections want a runtime to be there.
-        let runtime = runtime()?;
-        let _entered = runtime.enter();
-        Registry::open(&options).map_err(input)
+    fn options(&self) -> anyhow::Result<RegistryOptions> {
+        let file = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
+        let mut options = RegistryOptions::new(&self.server);
+        options.ca_pem = self.ca.as_ref().map(file).transpose()?;
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            options.certificate = Some((file(cert)?, Zeroizing::new(file(key)?)));
+        }
+        options.token = self.token.as_deref().map(secret_text).transpose()?;
+        Ok(options)
     }
 }
 
