@@ -49,6 +49,15 @@ silent! {
     WatchInvalidationsResponse
 }
 
+impl fmt::Debug for proto::resolve_many_result::Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Found(_) => "Found(..)",
+            Self::Refusal(_) => "Refusal(..)",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

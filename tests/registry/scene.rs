@@ -235,7 +235,7 @@ impl Served<'_> {
         let client = Client::connect(options, Arc::new(MemoryState::new())).await.unwrap();
         let answer = client.lookup(sii).await.unwrap();
         assert_eq!(answer.damaged, 0);
-        answer.mappings
+        answer.mappings.clone()
     }
 
     /// Users and providers that anybody finds now, in order.
