@@ -16,7 +16,9 @@ use std::sync::{
 
 use blindbook::{
     bucket::SignedMapping,
-    client::{Answer, Client, ClientError, ClientOptions, Clock, Fault, MemoryState},
+    client::{
+        Answer, Client, ClientError, ClientOptions, Clock, Distrust, Fault, MemoryState, Unverified,
+    },
     epoch::Epoch,
     oprf::{OprfError, ServerKey},
     secret::Secret,
@@ -561,6 +563,30 @@ async fn a_mapping_of_an_unlisted_provider_is_that_identifiers_error() {
             if provider.as_str() == "sg.example")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_mapping_that_is_not_to_be_believed_hides_no_other_and_is_told() {
+    let bob = sii("tel:+14155550101");
+    let good = SignedMapping::sign(&bob, mapping("wa.example", "bob", 1), &signing_key(50));
+    let others = [
+        (mapping("wa.example", "mallory", 9), signing_key(51), Distrust::Forged),
+        (mapping("sg.example", "bob", 9), signing_key(51), Distrust::ProviderUnknown),
+    ];
+    for (other, key, distrust) in others {
+        let provider = other.ssi.provider().clone();
+        let mut world = World::new(bits(4));
+        world.put(&bob, 0, &SignedMapping::sign(&bob, other, &key));
+        world.put(&bob, 1, &good);
+        let scene = Scene::of(world, |_| {}).await;
+        scene.running.take_names();
+        let answer = scene.client.lookup(&bob).await.unwrap();
+        assert_eq!(users(&answer), ["bob"]);
+        // What is not believed is not preferred either.
+        assert!(answer.default().is_some_and(|found| found.ssi.user().as_str() == "bob"));
+        assert_eq!(answer.unverified, [Unverified { provider, distrust }]);
+        assert_eq!(scene.running.take_names(), ONCE);
+    }
 }
 
 /// A directory in which sg.example, of key 60, has bob as a user.

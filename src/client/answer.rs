@@ -2,8 +2,8 @@
 
 use super::{ClientError, directory::View, pins::Trust};
 use crate::{
-    bucket::{Audience, Opened, SignedMapping},
-    identifier::{Sii, Ssi},
+    bucket::{Audience, MappingError, Opened, SignedMapping},
+    identifier::{Provider, Sii, Ssi},
 };
 
 /// One mapping of an identifier, verified.
@@ -24,6 +24,30 @@ pub struct Found {
     pub verified_until_s: u32,
 }
 
+/// A mapping that was found and is not to be believed: its provider's signature
+/// could not be verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unverified {
+    /// Whose it claims to be.
+    pub provider: Provider,
+    /// Why it is not believed.
+    pub distrust: Distrust,
+}
+
+/// Why a mapping is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// The provider's key did not sign it: the directory lies, or its provider.
+    #[error("its provider did not sign it")]
+    Forged,
+    /// The provider stands in no list yet: it may be new.
+    #[error("its provider is not in the directory's list")]
+    ProviderUnknown,
+    /// The provider has another key than the pinned one, and no word of it.
+    #[error("its provider's key changed without the old key's word")]
+    KeyChanged,
+}
+
 /// What was found under an identifier: nothing, too, is an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -32,6 +56,9 @@ pub struct Answer {
     /// Its mappings: the open ones in the directory's order, then those of the
     /// client's circle.
     pub mappings: Vec<Found>,
+    /// What was found beside them and is not to be believed. Where there is
+    /// nothing else, a lookup fails instead.
+    pub unverified: Vec<Unverified>,
     /// How many entries of this identifier did not open and were skipped: the
     /// directory is damaged, or its server lies. Not told to anybody.
     pub damaged: usize,
@@ -64,13 +91,24 @@ impl Answer {
         answered_at_s: u64,
         view: &View,
     ) -> Result<Self, ClientError> {
-        for signed in open.mappings.iter().chain(&circle.mappings) {
-            check(sii, signed, view)?;
-        }
         let damaged = open.damaged + circle.damaged;
-        let opened = open.mappings.into_iter().map(|signed| (signed.mapping, false));
-        let of_circle = circle.mappings.into_iter().map(|signed| (signed.mapping, true));
-        let opened: Vec<_> = opened.chain(of_circle).collect();
+        let opened = open.mappings.into_iter().map(|signed| (signed, false));
+        let of_circle = circle.mappings.into_iter().map(|signed| (signed, true));
+        let mut unverified = Vec::new();
+        let mut opened: Vec<_> = opened.chain(of_circle).collect();
+        opened.retain(|(signed, _)| match check(sii, signed, view) {
+            Ok(()) => true,
+            Err(distrust) => {
+                let provider = signed.mapping.ssi.provider().clone();
+                unverified.push(Unverified { provider, distrust });
+                false
+            }
+        });
+        if let (true, Some(first)) = (opened.is_empty(), unverified.first()) {
+            return Err(first.clone().into());
+        }
+        let opened: Vec<_> =
+            opened.into_iter().map(|(signed, circle)| (signed.mapping, circle)).collect();
         // The greatest time, and of equal ones the first.
         let since = opened.iter().map(|(mapping, _)| mapping.default_since);
         let latest = since.clone().max();
@@ -84,17 +122,24 @@ impl Answer {
             verified_until_s: mapping.verified_until,
         });
         let mappings = mappings.collect();
-        Ok(Self { sii: sii.clone(), mappings, damaged, answered_at_s, stale: false })
+        Ok(Self { sii: sii.clone(), mappings, unverified, damaged, answered_at_s, stale: false })
     }
 }
 
-fn check(sii: &Sii, signed: &SignedMapping, view: &View) -> Result<(), ClientError> {
-    let provider = signed.mapping.ssi.provider();
-    match view.trust.get(provider) {
-        Some(Trust::Key(key)) => signed
-            .verify(sii, key)
-            .map_err(|fault| ClientError::MappingForged { provider: provider.clone(), fault }),
-        Some(Trust::Changed) => Err(ClientError::ProviderKeyChanged { provider: provider.clone() }),
-        None => Err(ClientError::ProviderUnknown { provider: provider.clone() }),
+impl From<Unverified> for ClientError {
+    fn from(Unverified { provider, distrust }: Unverified) -> Self {
+        match distrust {
+            Distrust::Forged => Self::MappingForged { provider, fault: MappingError::Signature },
+            Distrust::ProviderUnknown => Self::ProviderUnknown { provider },
+            Distrust::KeyChanged => Self::ProviderKeyChanged { provider },
+        }
+    }
+}
+
+fn check(sii: &Sii, signed: &SignedMapping, view: &View) -> Result<(), Distrust> {
+    match view.trust.get(signed.mapping.ssi.provider()) {
+        Some(Trust::Key(key)) => signed.verify(sii, key).map_err(|_| Distrust::Forged),
+        Some(Trust::Changed) => Err(Distrust::KeyChanged),
+        None => Err(Distrust::ProviderUnknown),
     }
 }

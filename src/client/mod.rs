@@ -80,7 +80,7 @@ mod versions;
 
 use std::{fmt, sync::Arc};
 
-pub use answer::{Answer, Found};
+pub use answer::{Answer, Distrust, Found, Unverified};
 pub use error::{ClientError, Fault};
 pub use follow::{Follower, Link};
 pub use options::{ClientOptions, Reconnect};

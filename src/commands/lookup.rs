@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use blindbook::{
-    client::{Answer, Client, ClientError, ClientOptions, FolderState, MemoryState, State},
+    client::{
+        Answer, Client, ClientError, ClientOptions, FolderState, MemoryState, State, Unverified,
+    },
     identifier::{Provider, Region, Sii},
     keyring,
 };
@@ -142,6 +144,9 @@ impl Lookup {
 struct Line<'a> {
     sii: &'a str,
     mappings: Vec<MappingLine<'a>>,
+    /// Providers of mappings that are not to be believed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unverified: Vec<&'a str>,
     #[serde(skip_serializing_if = "is_zero")]
     damaged: usize,
     /// The answer was kept, and may be out of date.
@@ -181,7 +186,8 @@ fn to_json(answer: &Answer) -> Result<String, serde_json::Error> {
         })
         .collect();
     let Answer { damaged, stale, .. } = *answer;
-    let line = Line { sii: answer.sii.as_str(), mappings, damaged, stale };
+    let unverified = answer.unverified.iter().map(|it| it.provider.as_str()).collect();
+    let line = Line { sii: answer.sii.as_str(), mappings, unverified, damaged, stale };
     serde_json::to_string(&line)
 }
 
@@ -198,6 +204,9 @@ fn write_text(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     }
     if answer.stale {
         writeln!(out, "  may have changed since it was asked: --refresh asks again")?;
+    }
+    for Unverified { provider, distrust } in &answer.unverified {
+        writeln!(out, "  a mapping of {provider} is not to be believed: {distrust}")?;
     }
     if answer.damaged > 0 {
         writeln!(out, "  {} damaged entries skipped", answer.damaged)?;

@@ -241,5 +241,6 @@ fn response(answer: &Answer, wanted: Audience, directory: &str) -> ResolveRespon
         answered_at_s: answer.answered_at_s,
         stale: answer.stale,
         damaged: u32::try_from(answer.damaged).unwrap_or(u32::MAX),
+        unverified: u32::try_from(answer.unverified.len()).unwrap_or(u32::MAX),
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     bucket::{Audience, BucketNumber, MAX_MAPPINGS, MappingError, Placement, PrefixBits},
-    client::{Answer, ClientError, Found},
+    client::{Answer, ClientError, Distrust, Found, Unverified},
     epoch::Epoch,
     identifier::{Provider, Sii, Ssi, User},
     secret::Secret,
@@ -95,6 +95,15 @@ fn write_outcome(record: &mut Vec<u8>, outcome: Option<&Outcome>) {
                 );
                 record.extend_from_slice(&found.ttl_s.to_be_bytes());
                 record.extend_from_slice(&found.verified_until_s.to_be_bytes());
+            }
+            record.push(u8::try_from(answer.unverified.len()).unwrap_or(u8::MAX));
+            for Unverified { provider, distrust } in &answer.unverified {
+                record.push(match distrust {
+                    Distrust::Forged => FORGED,
+                    Distrust::ProviderUnknown => UNKNOWN,
+                    Distrust::KeyChanged => CHANGED,
+                });
+                lp(record, provider.as_str().as_bytes());
             }
         }
         Some(Err(
@@ -180,7 +189,21 @@ fn read_answer(record: &mut Reader<'_>, key: &Key, answered_at_s: u64) -> Option
         })
     });
     let mappings = mappings.collect::<Option<_>>()?;
-    Some(Answer { sii, mappings, damaged, answered_at_s, stale: false })
+    let count = record.u8()?;
+    if usize::from(count) > 2 * MAX_MAPPINGS {
+        return None;
+    }
+    let unverified = (0..count).map(|_| {
+        let distrust = match record.u8()? {
+            FORGED => Distrust::Forged,
+            UNKNOWN => Distrust::ProviderUnknown,
+            CHANGED => Distrust::KeyChanged,
+            _ => return None,
+        };
+        Some(Unverified { provider: record.provider()?, distrust })
+    });
+    let unverified = unverified.collect::<Option<_>>()?;
+    Some(Answer { sii, mappings, unverified, damaged, answered_at_s, stale: false })
 }
 
 /// What is left of a record.
@@ -246,7 +269,17 @@ mod tests {
     }
 
     fn answer(mappings: Vec<Found>, damaged: usize) -> Arc<Answer> {
-        Arc::new(Answer { sii: sii(), mappings, damaged, answered_at_s: 9, stale: false })
+        let unverified = [Distrust::Forged, Distrust::ProviderUnknown, Distrust::KeyChanged]
+            .map(|distrust| Unverified { provider: provider(), distrust });
+        let unverified = unverified.into_iter().take(damaged).collect();
+        Arc::new(Answer {
+            sii: sii(),
+            mappings,
+            unverified,
+            damaged,
+            answered_at_s: 9,
+            stale: false,
+        })
     }
 
     fn entry(outcome: Option<Outcome>, epochs: u32, in_circle: bool) -> Entry {
