@@ -7,6 +7,9 @@
 //! the registry nor the identifier. What the directory says about itself is
 //! signed and kept fresh by the publisher.
 //!
+//! [`Server::with_registry`] also lets partners change the directory, each by
+//! its client certificate, tells watchers what changed, and removes what lapsed.
+//!
 //! No part of a request is logged here at any level. The crates beneath make no
 //! such promise (h2 prints malformed headers at `debug`, sled its keys at
 //! `trace`): whoever sets up logs holds all others at warnings.

@@ -123,6 +123,17 @@ impl Partners {
         folder.join("ap.key").to_str().unwrap().to_owned()
     }
 
+    /// Nothing of what was said lies on the disk as it was said.
+    fn holds_nothing_in_clear(&self) {
+        for file in files(&self.estate.data()) {
+            let bytes = fs::read(&file).unwrap();
+            for canary in ["4155550123", "bobby", "mail.example", &"Z".repeat(32)] {
+                let found = bytes.windows(canary.len()).any(|part| part == canary.as_bytes());
+                assert!(!found, "{canary} in {}", file.display());
+            }
+        }
+    }
+
     #[track_caller]
     fn found(&self) -> Vec<Value> {
         let mut command = blindbook();
@@ -244,6 +255,7 @@ fn a_number_is_verified_claimed_preferred_ported_and_released() {
     partners.restart();
     assert!(partners.found().is_empty());
     assert_eq!(partners.done("wa", &["list"]).len(), 1);
+    partners.holds_nothing_in_clear();
 }
 
 #[test]
