@@ -245,17 +245,6 @@ async fn the_four_cases_of_a_port() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn watching_says_that_it_is_not_there() {
-    let scene = Scene::new().await;
-    let served = scene.serve().await;
-    let mut anybody = Partner::new(served.channel(None).await.unwrap());
-    let watch = proto::WatchInvalidationsRequest { checkpoint: None };
-    let refused = refused(anybody.watch_invalidations(watch).await);
-    assert_eq!(refused, (Code::Unimplemented, "NO_WATCH".to_owned()));
-    served.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stopped_takes_no_change() {
     let scene = Scene::new().await;
     let served = scene.serve().await;

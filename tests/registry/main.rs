@@ -22,3 +22,4 @@ mod peers;
 mod roles;
 mod scene;
 mod vectors;
+mod watching;

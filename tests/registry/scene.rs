@@ -139,7 +139,7 @@ impl Scene {
         }
     }
 
-    fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         let now_s = self.now_s.clone();
         Clock::new(move || now_s.load(Ordering::SeqCst))
     }
