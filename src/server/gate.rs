@@ -547,7 +547,7 @@ mod tests {
             ("Release", true, Room::Brief),
             ("Port", true, Room::Brief),
             ("List", true, Room::Brief),
-            ("WatchInvalidations", true, Room::Lasting),
+            ("WatchInvalidations", true, Room::Watch),
         ] {
             let route = Route::of(&format!("/blindbook.v1.RegistryService/{method}")).unwrap();
             assert_eq!((route.one_message, route.room), (one_message, room), "{method}");

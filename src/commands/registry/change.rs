@@ -1,10 +1,13 @@
 //! Preferences, releases, ports.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use blindbook::{
     bucket::{Mapping, SignedMapping},
     client::registry::Registry,
     identifier::{Provider, Region, Ssi, User},
+    registry::DEFAULT_TTL_S,
     wire::registry::{self, MappingName, Releases, SetPreference, SetPreferences},
 };
 use serde::Serialize;
@@ -155,20 +158,30 @@ pub(super) struct Port {
     /// The old operator, if it is a provider
     #[arg(long, value_name = "DOMAIN")]
     from: Option<String>,
-    /// Claim it for the caller's provider, the new operator
-    #[command(flatten)]
-    claim: Option<PortClaim>,
+    /// Claims it for the caller's provider, the new operator
+    #[arg(long, value_name = "DOMAIN", requires_all = ["ap_key", "user"])]
+    provider: Option<String>,
+    /// Its signing key, ap.key
+    #[arg(long, value_name = "FILE", requires = "provider")]
+    ap_key: Option<PathBuf>,
+    /// The user there
+    #[arg(long, value_name = "NAME", requires = "provider")]
+    user: Option<String>,
+    /// Whom the new mapping is meant for
+    #[arg(long, value_enum, default_value = "personal")]
+    audience: For,
+    /// Seconds for which an answer may be kept
+    #[arg(long, value_name = "S", default_value_t = DEFAULT_TTL_S)]
+    ttl_s: u32,
+    /// Until when it counts as verified, seconds since 1970; about 30 days from
+    /// now if not said
+    #[arg(long, value_name = "S", requires = "provider")]
+    verified_until_s: Option<u32>,
+    /// A file with a circle's secret, 64 hexadecimal digits
+    #[arg(long, value_name = "FILE", requires = "provider")]
+    circle: Option<PathBuf>,
     #[command(flatten)]
     proof: ProofFlags,
-}
-
-/// The new operator's claim.
-#[derive(clap::Args)]
-struct PortClaim {
-    #[command(flatten)]
-    signer: Signer,
-    #[command(flatten)]
-    mapping: MappingFlags,
 }
 
 #[derive(Serialize)]
@@ -183,13 +196,21 @@ impl Port {
         let sii = sii(&self.sii, region)?;
         let from = self.from.as_deref().map(Provider::parse);
         let from = from.transpose().context("--from").map_err(input)?;
-        let claim = match &self.claim {
-            None => None,
-            Some(PortClaim { signer, mapping }) => {
+        let claim = match (&self.provider, &self.ap_key, &self.user) {
+            (Some(provider), Some(ap_key), Some(user)) => {
+                let signer = Signer { provider: provider.clone(), ap_key: ap_key.clone() };
+                let mapping = MappingFlags {
+                    user: user.clone(),
+                    audience: self.audience,
+                    ttl_s: self.ttl_s,
+                    verified_until_s: self.verified_until_s,
+                    circle: self.circle.clone(),
+                };
                 let (provider, key) = signer.read()?;
                 let proof = self.proof.read().map_err(input)?;
                 Some(mapping.claim(sii.clone(), provider, &key, proof).map_err(input)?)
             }
+            _ => None,
         };
         let ported = registry.port(registry::Port { sii, from, claim }).await.map_err(failed)?;
         let renewed = ported.claimed.map(|claimed| claimed.renewed);

@@ -54,10 +54,10 @@ impl From<For> for Audience {
 pub(super) struct Signer {
     /// The caller's provider, as wa.example
     #[arg(long, value_name = "DOMAIN")]
-    provider: String,
+    pub(super) provider: String,
     /// Its signing key, ap.key
     #[arg(long, value_name = "FILE")]
-    ap_key: PathBuf,
+    pub(super) ap_key: PathBuf,
 }
 
 impl Signer {
@@ -86,7 +86,7 @@ pub(super) struct MappingFlags {
     /// A file with a circle's secret, 64 hexadecimal digits: only who holds it
     /// finds the mapping
     #[arg(long, value_name = "FILE")]
-    circle: Option<PathBuf>,
+    pub(super) circle: Option<PathBuf>,
 }
 
 impl MappingFlags {

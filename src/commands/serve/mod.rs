@@ -93,12 +93,14 @@ async fn serve(config: Config) -> Outcome {
         }
         Tls::InsecurePlaintext => None,
     };
+    let registry = config.registry.as_ref().map(|settings| registry::prepare(settings, &keyring));
+    let registry = registry.transpose().map_err(input)?;
     let store = SledOptions { cache_bytes: config.store_cache_bytes, ..SledOptions::default() };
     let generations: Arc<dyn Generations> =
         Arc::new(SledGenerations::open(&config.data, store).await?);
     let keyring = Arc::new(keyring);
-    let registry = match &config.registry {
-        Some(settings) => Some(registry::options(settings, &keyring, &generations).await?),
+    let registry = match registry {
+        Some(prepared) => Some(prepared.open(keyring.clone(), generations.clone()).await?),
         None => None,
     };
     let options = ServerOptions {

@@ -5,6 +5,7 @@ use std::{convert::Infallible, fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use blindbook::{
+    access::Callers,
     config::{CodeChannel, RegistryConfig},
     keyring::Keyring,
     registry::proof::{
@@ -12,12 +13,11 @@ use blindbook::{
         PassportRules, Pending, Proofs, SpoolSender, StoredPending, TokenIssuers, TokenKey,
         TokenSigner, TrustAnchors, VerificationAddress, WebhookSender,
     },
+    secret::Secret,
     server::{Clock, RegistryOptions, Verification},
     store::Generations,
 };
 use zeroize::Zeroizing;
-
-use crate::commands::{Failure, input};
 
 /// Most codes, challenges and counters at once: under 200 bytes each.
 const MOST_PENDING: usize = 1 << 20;
@@ -31,16 +31,37 @@ const CHALLENGES_PER_PROVIDER_PER_H: u32 = 100_000;
 /// How often what expired of codes and challenges is removed.
 const PENDING_PERIOD: Duration = Duration::from_secs(60);
 
-/// The options of a live registry, and where its open codes and challenges lie.
-pub(super) async fn options(
-    settings: &RegistryConfig,
-    keyring: &Arc<Keyring>,
-    generations: &Arc<dyn Generations>,
-) -> Result<(RegistryOptions, StoredPending), Failure> {
-    let (keyring, generations) = (Arc::clone(keyring), Arc::clone(generations));
-    let pending = StoredPending::open(generations, Arc::clone(&keyring), MOST_PENDING).await?;
-    let options = with(settings, &keyring, Arc::new(pending.clone())).map_err(input)?;
-    Ok((options, pending))
+/// What the settings name, read and checked, before the data folder is opened.
+pub(super) struct Prepared {
+    callers: Callers,
+    tokens: TokenIssuers,
+    passports: PassportRules,
+    identities: IdentityIssuers,
+    codes: Option<(Arc<dyn CodeSender>, Secret<32>, TokenSigner)>,
+    sweep_period: Duration,
+}
+
+impl Prepared {
+    /// The options of a live registry, and where its open codes and challenges
+    /// lie.
+    pub(super) async fn open(
+        self,
+        keyring: Arc<Keyring>,
+        generations: Arc<dyn Generations>,
+    ) -> anyhow::Result<(RegistryOptions, StoredPending)> {
+        let stored = StoredPending::open(generations, keyring, MOST_PENDING).await?;
+        let pending: Arc<dyn Pending> = Arc::new(stored.clone());
+        let challenges =
+            Challenges::new(pending.clone(), CHALLENGE_LIFETIME_S, CHALLENGES_PER_PROVIDER_PER_H)?;
+        let proofs = Proofs::new(challenges, self.tokens, self.passports, self.identities);
+        let mut options = RegistryOptions::new(self.callers, proofs);
+        if let Some((sender, key, signer)) = self.codes {
+            let codes = Codes::new(pending, sender, key, CodeLimits::default())?;
+            options.verification = Some(Verification { codes, signer });
+        }
+        options.sweep_period = self.sweep_period;
+        Ok((options, stored))
+    }
 }
 
 /// Removes expired codes and challenges, for ever.
@@ -53,11 +74,8 @@ pub(super) async fn keep_pending(pending: StoredPending, clock: Clock) -> Infall
     }
 }
 
-fn with(
-    settings: &RegistryConfig,
-    keyring: &Keyring,
-    pending: Arc<dyn Pending>,
-) -> anyhow::Result<RegistryOptions> {
+/// Reads what the settings name.
+pub(super) fn prepare(settings: &RegistryConfig, keyring: &Keyring) -> anyhow::Result<Prepared> {
     let keys = keyring.registry().ok_or_else(|| {
         anyhow!(
             "the folder of keys has no token.seed and no code.key, which [registry] needs: run \
@@ -95,18 +113,18 @@ fn with(
         identities.push(in_file(&issuer.jwks, read)?);
     }
 
-    let challenges =
-        Challenges::new(pending.clone(), CHALLENGE_LIFETIME_S, CHALLENGES_PER_PROVIDER_PER_H)?;
-    let passports = PassportRules::new(anchors, addresses)?;
-    let proofs = Proofs::new(challenges, tokens, passports, IdentityIssuers::new(identities)?);
-    let mut options = RegistryOptions::new(settings.callers.clone(), proofs);
-    if let Some(channel) = &settings.codes {
-        let codes =
-            Codes::new(pending, sender(channel)?, keys.code_key.clone(), CodeLimits::default())?;
-        options.verification = Some(Verification { codes, signer });
-    }
-    options.sweep_period = Duration::from_secs(settings.sweep_period_s);
-    Ok(options)
+    let codes = match &settings.codes {
+        Some(channel) => Some((sender(channel)?, keys.code_key.clone(), signer)),
+        None => None,
+    };
+    Ok(Prepared {
+        callers: settings.callers.clone(),
+        tokens,
+        passports: PassportRules::new(anchors, addresses)?,
+        identities: IdentityIssuers::new(identities)?,
+        codes,
+        sweep_period: Duration::from_secs(settings.sweep_period_s),
+    })
 }
 
 /// What codes leave by.
