@@ -72,14 +72,15 @@ fn fresh(sii: &str, audience: Audience) -> ResolveRequest {
 async fn for_whom_a_mapping_is_meant_is_looked_at_here_and_told_to_nobody() {
     let dp = Dp::with(PEOPLE).await;
     let server = dp.serve().await;
-    let beside = Beside::of(dp.options("wa", server.address)).await;
-    let mut client = beside.client().await;
     let mut shapes = Vec::new();
     for (audience, expected) in [
         (Audience::Unspecified, &["carol", "carol.shop", "carol.work"][..]),
         (Audience::Personal, &["carol"]),
         (Audience::Business, &["carol.shop", "carol.work"]),
     ] {
+        // Each a sidecar that was never asked: who asks again asks for less.
+        let beside = Beside::of(dp.options("wa", server.address)).await;
+        let mut client = beside.client().await;
         let before = dp.lookups().len();
         let answer = client.resolve(fresh("+14155550102", audience)).await.unwrap();
         let mut found: Vec<_> = answer.mappings.iter().map(|found| &*found.user).collect();
@@ -91,6 +92,8 @@ async fn for_whom_a_mapping_is_meant_is_looked_at_here_and_told_to_nobody() {
         assert!(all);
         shapes.push(shape(&dp.lookups()[before..]));
     }
+    let beside = Beside::of(dp.options("wa", server.address)).await;
+    let mut client = beside.client().await;
     // The business ones hold no default: it is the personal one.
     let business = client.resolve(fresh("+14155550102", Audience::Business)).await.unwrap();
     assert!(business.mappings.iter().all(|found| !found.default));
