@@ -106,9 +106,9 @@ fn files_that_the_registry_names_are_read_before_a_port_is_bound() {
     let webhook = config(&estate, "").with_file_name("webhook.toml");
     let text_of = fs::read_to_string(estate.path("blindbook.toml")).unwrap();
     let (head, _) = text_of.split_once("code_spool").unwrap();
-    let url = "code_webhook = \"https://sms.example/\"\n";
+    let url = "code_webhook = \"https://sms.example/\"\ncode_webhook_token = \"absent.token\"\n";
     fs::write(&webhook, [head, url].concat()).unwrap();
     let output = blindbook().args(["serve", "--config"]).arg(webhook).output().unwrap();
     assert_code(&output, 2);
-    assert!(text(&output.stderr).contains("code_webhook"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("absent.token"), "{}", text(&output.stderr));
 }
