@@ -15,7 +15,7 @@ use std::{
 use arbitrary::{Arbitrary, Unstructured};
 use async_trait::async_trait;
 use blindbook::{
-    bucket::{Audience, Mapping, PrefixBits, SignedMapping},
+    bucket::{Audience, BUCKET_BYTES, Bucket, BucketNumber, Mapping, PrefixBits, SignedMapping},
     identifier::{Provider, Sii, Ssi, User},
     keyring::{self, Keyring},
     registry::{
@@ -27,7 +27,7 @@ use blindbook::{
         verify_directory,
     },
     secret::Secret,
-    store::{Generations, MemoryGenerations, SledGenerations, SledOptions, StoreError},
+    store::{BulkBucket, Generations, MemoryGenerations, SledGenerations, SledOptions, StoreError},
 };
 use ed25519_dalek::SigningKey;
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -151,7 +151,12 @@ impl Scene {
             Some(folder) => open(folder).await,
             None => Arc::new(MemoryGenerations::default()),
         };
-        generations.stage(PrefixBits::ZERO).await.expect("a generation begins");
+        let store = generations.stage(PrefixBits::ZERO).await.expect("a generation begins");
+        store
+            .bulk_put(vec![BulkBucket { bucket: empty(), rows: Vec::new() }])
+            .await
+            .expect("written");
+        store.sync().await.expect("syncs");
         generations.promote().await.expect("it is promoted");
         for few in [Few::One, Few::Two, Few::Three] {
             let key = key(few).verifying_key().to_bytes().to_vec();
@@ -420,6 +425,16 @@ impl Expected {
             Err(_) => Self::Other,
         }
     }
+}
+
+/// The one bucket, as it is loaded.
+fn empty() -> Bucket {
+    let number = BucketNumber::new(0, PrefixBits::ZERO).expect("the first");
+    let entries = vec![7; BUCKET_BYTES].into();
+    let (directory, identity) = (KEYRING.directory(), KEYRING.identity());
+    let bits = PrefixBits::ZERO;
+    Bucket::sign(KEYRING.newest(), bits, number, 1, entries, directory, identity)
+        .expect("the right length")
 }
 
 fn names() -> impl Iterator<Item = Name> {
