@@ -45,7 +45,7 @@ enum Command {
     /// Look up identifiers
     Lookup(lookup::Lookup),
     /// Say who may be found, as a partner of a directory
-    Registry(registry::RegistryCommand),
+    Registry(Box<registry::RegistryCommand>),
     /// Check that every bucket holds what the registry says
     Verify(verify::Verify),
     /// Measure this machine

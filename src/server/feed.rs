@@ -214,8 +214,8 @@ impl Inner {
                     let mut everything = batch.everything;
                     while let Some(chunk) = changed.next() {
                         // The checkpoint stands behind all that it covers.
-                        let last = changed.peek().is_none() && news;
-                        let checkpoint = (last || everything).then_some(&checkpoint);
+                        let ends = changed.peek().is_none() && news;
+                        let checkpoint = (ends || everything).then_some(&checkpoint);
                         self.send(everything, chunk.to_vec(), checkpoint, teller).await?;
                         everything = false;
                     }

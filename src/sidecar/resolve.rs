@@ -112,8 +112,7 @@ impl Resolver {
         let chosen = chosen.await.map_err(|_| ResolveError::Cut)?;
 
         let mut results = vec![None; chosen.len()];
-        let mut asked: Vec<Asked> =
-            self.directories.iter().map(|directory| Asked::of(directory)).collect();
+        let mut asked: Vec<Asked> = self.directories.iter().map(Asked::of).collect();
         for (place, chosen) in chosen.into_iter().enumerate() {
             match chosen {
                 Ok((sii, directory)) => {

@@ -135,7 +135,7 @@ struct Released {
 impl Release {
     pub(super) async fn run(&self, registry: &Registry, region: Option<Region>) -> Outcome {
         let sii = sii(&self.sii, region)?;
-        let releases = match (&self.right.user, &self.right.mapping) {
+        let which = match (&self.right.user, &self.right.mapping) {
             (Some(user), _) => {
                 Releases::Own { user: User::parse(user).context("--user").map_err(input)? }
             }
@@ -145,7 +145,7 @@ impl Release {
             },
             (None, None) => Releases::All,
         };
-        let release = registry::Release { sii, releases };
+        let release = registry::Release { sii, releases: which };
         let released = registry.release(release).await.map_err(failed)?;
         print(&Released { released: released.released })
     }

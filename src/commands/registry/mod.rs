@@ -31,14 +31,14 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 #[derive(clap::Args)]
 pub(crate) struct RegistryCommand {
     #[command(flatten)]
-    server: Server,
+    partner: Partner,
     #[command(subcommand)]
     call: Call,
 }
 
 /// Where the directory is, and as whom to speak.
 #[derive(clap::Args)]
-struct Server {
+struct Partner {
     /// The discovery provider, as `https://dp.example:4433`
     #[arg(long, value_name = "URL")]
     server: String,
@@ -88,8 +88,8 @@ enum Call {
 impl RegistryCommand {
     pub(crate) fn run(self, log: Option<&str>) -> Outcome {
         logs(log, "warn")?;
-        let region = self.server.region;
-        let options = self.server.options().map_err(input)?;
+        let region = self.partner.region;
+        let options = self.partner.options().map_err(input)?;
         runtime()?.block_on(async {
             // Within the runtime, whose tasks the connection lives on.
             let registry = Registry::open(&options).map_err(input)?;
@@ -110,7 +110,7 @@ impl RegistryCommand {
     }
 }
 
-impl Server {
+impl Partner {
     fn options(&self) -> anyhow::Result<RegistryOptions> {
         let file = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
         let mut options = RegistryOptions::new(&self.server);

@@ -119,7 +119,9 @@ impl StoredPending {
                 let names = expired.iter().map(|key| self.0.name(key)).collect();
                 self.0.generations.meta_remove(names).await.map_err(failed)?;
                 self.0.open.fetch_sub(expired.len(), Ordering::Relaxed);
-                expired.iter().for_each(|key| shard.remove(key));
+                for key in &expired {
+                    shard.remove(key);
+                }
             }
         }
         Ok(())

@@ -33,7 +33,7 @@ pub(in crate::server) fn refusal(error: &RegistryError) -> wired::Refusal {
 fn explain(error: &RegistryError) -> Refusal {
     let message = error.to_string();
     match error {
-        RegistryError::Wire(error) => wire(*error),
+        RegistryError::Wire(error) | RegistryError::Feed(FeedError::Wire(error)) => wire(*error),
         RegistryError::Region => Refusal::outdated("REGION_NOT_SERVED", "sii", message),
         RegistryError::Peer(PeerError::Unidentified) => {
             Refusal::new(Code::Unauthenticated, "CALLER_UNIDENTIFIED", message)
@@ -48,7 +48,6 @@ fn explain(error: &RegistryError) -> Refusal {
         RegistryError::Proof(error) => proof(error),
         RegistryError::Ledger(error) => ledger(error),
         RegistryError::NoCodes => Refusal::new(Code::Unimplemented, "NO_CODES", message),
-        RegistryError::Feed(FeedError::Wire(error)) => wire(*error),
         RegistryError::Feed(FeedError::Store(error)) => store(error),
         RegistryError::Feed(FeedError::Stopping) => {
             Refusal::new(Code::Unavailable, "STOPPING", message)
