@@ -121,8 +121,10 @@ async fn serve(config: Config) -> Outcome {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
+    // Whoever reads that it serves may ask it to stop at once.
+    let stop = shutdown()?;
     tracing::info!(address = %listener.local_addr()?, "serving");
-    server.run(listener, shutdown()?).await?;
+    server.run(listener, stop).await?;
     tracing::info!("stopped");
     Ok(())
 }
