@@ -20,8 +20,11 @@ use blindbook::store::{
 use store::{bits, bucket, changed, conformance, number, put, rows};
 use tempfile::TempDir;
 
-const SMALL: SledOptions =
-    SledOptions { cache_bytes: 16 << 20, change_log_entries: conformance::LOGGED };
+const SMALL: SledOptions = SledOptions {
+    cache_bytes: 16 << 20,
+    change_log_entries: conformance::LOGGED,
+    group_commits: true,
+};
 
 async fn open(data: &Path) -> SledGenerations {
     SledGenerations::open(data, SMALL).await.unwrap()
@@ -37,11 +40,22 @@ async fn memory_conforms() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sled_conforms() {
+    sled_conforms_with(SMALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sled_conforms_when_each_commit_is_synced_for_itself() {
+    sled_conforms_with(SledOptions { group_commits: false, ..SMALL }).await;
+}
+
+async fn sled_conforms_with(options: SledOptions) {
     let root = TempDir::new().unwrap();
     let opened = std::sync::atomic::AtomicU32::new(0);
     conformance::all(|| async {
         let next = opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Arc::new(open(&root.path().join(next.to_string())).await) as Arc<dyn Generations>
+        let data = root.path().join(next.to_string());
+        let generations = SledGenerations::open(data, options).await.unwrap();
+        Arc::new(generations) as Arc<dyn Generations>
     })
     .await;
 }

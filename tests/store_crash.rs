@@ -37,7 +37,8 @@ use store::{
 };
 use tempfile::TempDir;
 
-const OPTIONS: SledOptions = SledOptions { cache_bytes: 16 << 20, change_log_entries: 256 };
+const OPTIONS: SledOptions =
+    SledOptions { cache_bytes: 16 << 20, change_log_entries: 256, group_commits: true };
 
 /// Which part a process plays that a test has started.
 const PART: &str = "BLINDBOOK_CRASH_PART";

@@ -114,6 +114,12 @@ impl Bucket {
         &self.signature
     }
 
+    /// The entries, to be changed: no copy if nobody else holds them.
+    #[must_use]
+    pub fn into_entries(self) -> Vec<u8> {
+        self.entries.into()
+    }
+
     fn signature_input(&self, directory: &DirectoryId) -> Vec<u8> {
         let mut input = Vec::with_capacity(96);
         input.extend_from_slice(b"blindbook v1 bucket");

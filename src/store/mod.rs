@@ -139,7 +139,7 @@ pub struct BulkBucket {
 }
 
 /// Why a store could not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The data folder could not be opened: it is in use, or not permitted.
     #[error("the data folder cannot be opened: {0}")]

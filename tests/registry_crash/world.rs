@@ -31,7 +31,7 @@ use crate::{
 };
 
 pub(crate) const OPTIONS: SledOptions =
-    SledOptions { cache_bytes: 16 << 20, change_log_entries: 256 };
+    SledOptions { cache_bytes: 16 << 20, change_log_entries: 256, group_commits: true };
 
 pub(crate) const START_S: u64 = 1_800_000_000;
 pub(crate) const PROVIDERS: [&str; 2] = ["wa.example", "sg.example"];

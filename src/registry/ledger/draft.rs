@@ -192,7 +192,7 @@ impl Draft {
         let (epoch, expected_version, version, entries) = if let Some(bucket) = bucket {
             let version = versions::next(bucket.version)
                 .ok_or(LedgerError::Damaged("a bucket has the greatest version there is"))?;
-            (bucket.epoch, bucket.version, version, bucket.entries().to_vec())
+            (bucket.epoch, bucket.version, version, bucket.into_entries())
         } else {
             let mut entries = vec![0; BUCKET_BYTES];
             rng.fill_bytes(&mut entries);

@@ -1,5 +1,6 @@
-//! Group commit: one thread per partition applies the commits that wait, syncs
-//! once for all of them, and only then lets anyone see or hear of them.
+//! Group commit: one thread per partition applies the commits that wait in one
+//! batch, syncs once for all of them, and only then lets anyone see or hear of
+//! them.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -8,9 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+};
 
-use super::partition::Partition;
+use super::partition::{Partition, Writing};
 use crate::{
     bucket::Bucket,
     store::{Committed, RowChange, StoreError},
@@ -26,26 +30,36 @@ const MAX_WAITING: usize = 256;
 const MAX_PATIENCE: Duration = Duration::from_millis(2);
 const MAX_GATHERING: Duration = Duration::from_millis(8);
 
-struct Request {
+/// A commit that was not applied yet. Sequences begin at 1.
+const UNNUMBERED: u64 = 0;
+
+pub(super) struct Request {
     bucket: Bucket,
     expected_version: u64,
     rows: Vec<RowChange>,
     reply: oneshot::Sender<Result<Committed, StoreError>>,
 }
 
-/// The door to a partition's committing thread, which ends with it.
-pub(super) struct Committer {
-    requests: mpsc::Sender<Request>,
+/// Commits to a partition.
+pub(super) enum Committer {
+    /// Through its committing thread, which ends with this.
+    Grouped(mpsc::Sender<Request>),
+    /// Each for itself.
+    Alone(Arc<Partition>),
 }
 
 impl Committer {
+    pub(super) const fn alone(partition: Arc<Partition>) -> Self {
+        Self::Alone(partition)
+    }
+
     pub(super) fn start(partition: Arc<Partition>) -> Result<Self, StoreError> {
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
         thread::Builder::new()
             .name("store-commit".into())
             .spawn(move || run(&partition, waiting))
             .map_err(|error| StoreError::Open(error.to_string()))?;
-        Ok(Self { requests })
+        Ok(Self::Grouped(requests))
     }
 
     /// Resolves once the commit is durable. A caller that goes away does not
@@ -58,7 +72,14 @@ impl Committer {
     ) -> Result<Committed, StoreError> {
         let (reply, outcome) = oneshot::channel();
         let request = Request { bucket, expected_version, rows, reply };
-        self.requests.send(request).await.map_err(|_| stopped())?;
+        match self {
+            Self::Grouped(requests) => requests.send(request).await.map_err(|_| stopped())?,
+            Self::Alone(partition) => {
+                let partition = Arc::clone(partition);
+                let work = move || answer(commit(&partition, vec![request]).outcomes);
+                spawn_blocking(work).await.map_err(|_| stopped())?;
+            }
+        }
         outcome.await.map_err(|_| stopped())?
     }
 }
@@ -71,14 +92,19 @@ fn run(partition: &Partition, mut waiting: mpsc::Receiver<Request>) {
     let mut patience = Duration::ZERO;
     while let Some(first) = waiting.blocking_recv() {
         let group = gather(first, &mut waiting, patience);
-        let (begun, alone) = (Instant::now(), group.len() == 1);
-        for (reply, outcome) in commit(partition, group) {
-            // A caller that went away needs no answer.
-            let _ = reply.send(outcome);
-        }
+        let alone = group.len() == 1;
+        let Group { outcomes, syncing, .. } = commit(partition, group);
+        answer(outcomes);
         // Where several commit, waiting half as long as a sync takes for one more
         // commit spares it a sync of its own; whoever is alone waits for nobody.
-        patience = if alone { Duration::ZERO } else { (begun.elapsed() / 2).min(MAX_PATIENCE) };
+        patience = if alone { Duration::ZERO } else { (syncing / 2).min(MAX_PATIENCE) };
+    }
+}
+
+fn answer(outcomes: Vec<Outcome>) {
+    for (reply, outcome) in outcomes {
+        // A caller that went away needs no answer.
+        let _ = reply.send(outcome);
     }
 }
 
@@ -107,27 +133,135 @@ fn gather(
 
 type Outcome = (oneshot::Sender<Result<Committed, StoreError>>, Result<Committed, StoreError>);
 
-fn commit(partition: &Partition, group: Vec<Request>) -> Vec<Outcome> {
+fn commit(partition: &Partition, requests: Vec<Request>) -> Group<'_> {
     let mut held = HashMap::new();
-    let mut outcomes: Vec<Outcome> = group
-        .into_iter()
-        .map(|Request { bucket, expected_version, rows, reply }| {
-            let stripe = Partition::stripe(bucket.number);
-            if let Entry::Vacant(vacant) = held.entry(stripe) {
-                vacant.insert(partition.hold(stripe));
-            }
-            (reply, partition.apply(&bucket, expected_version, rows))
-        })
-        .collect();
-    let applied = |outcome: &Outcome| matches!(outcome.1, Ok(Committed::Done { .. }));
-    let synced = if outcomes.iter().any(applied) { partition.sync() } else { Ok(()) };
-    if synced.is_err() {
-        for (_, outcome) in &mut outcomes {
-            // A conflict may be with a commit that is not durable now.
-            if let (Ok(_), Err(error)) = (&outcome, partition.usable()) {
-                *outcome = Err(error);
-            }
+    let mut group = Group::of(partition);
+    let mut applied = Ok(());
+    for request in requests {
+        let stripe = Partition::stripe(request.bucket.number);
+        if let Entry::Vacant(vacant) = held.entry(stripe) {
+            vacant.insert(partition.hold(stripe));
+        }
+        if group.writing.holds(request.bucket.number) {
+            applied = applied.and(group.apply());
+        }
+        group.plan(request);
+    }
+    applied = applied.and(group.apply());
+    let done = |outcome: &Outcome| matches!(outcome.1, Ok(Committed::Done { .. }));
+    if group.outcomes.iter().any(done) {
+        let begun = Instant::now();
+        applied = applied.and_then(|()| partition.sync());
+        group.syncing = begun.elapsed();
+    }
+    if let Err(error) = applied {
+        // A conflict may be with a commit that is not durable now.
+        for (_, outcome) in group.outcomes.iter_mut().filter(|(_, outcome)| outcome.is_ok()) {
+            *outcome = Err(partition.usable().err().unwrap_or_else(|| error.clone()));
         }
     }
-    outcomes
+    group
+}
+
+/// Commits that one sync makes durable.
+struct Group<'a> {
+    partition: &'a Partition,
+    writing: Writing,
+    outcomes: Vec<Outcome>,
+    /// How long the sync took.
+    syncing: Duration,
+}
+
+impl<'a> Group<'a> {
+    fn of(partition: &'a Partition) -> Self {
+        let (writing, outcomes) = (Writing::default(), Vec::new());
+        Self { partition, writing, outcomes, syncing: Duration::ZERO }
+    }
+
+    fn plan(&mut self, request: Request) {
+        let Request { bucket, expected_version, rows, reply } = request;
+        let planned = self.partition.plan(&mut self.writing, &bucket, expected_version, rows);
+        let outcome = planned.map(|conflict| match conflict {
+            Some(version) => Committed::Conflict { version },
+            None => Committed::Done { sequence: UNNUMBERED },
+        });
+        self.outcomes.push((reply, outcome));
+    }
+
+    /// Applies what was planned since the last time, and numbers it.
+    fn apply(&mut self) -> Result<(), StoreError> {
+        let writing = std::mem::take(&mut self.writing);
+        if writing.is_empty() {
+            return Ok(());
+        }
+        let mut last = self.partition.apply(writing)?;
+        for (_, outcome) in &mut self.outcomes {
+            if let Ok(Committed::Done { sequence }) = outcome
+                && *sequence == UNNUMBERED
+            {
+                last += 1;
+                *sequence = last;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        bucket::{BUCKET_BYTES, BucketNumber, PrefixBits},
+        epoch::Epoch,
+        store::sled::{durable::Database, lock::FolderLock},
+    };
+
+    fn partition(folder: &std::path::Path) -> Partition {
+        let lock = Arc::new(FolderLock::take(folder).unwrap());
+        let data = folder.join("partition");
+        std::fs::create_dir(&data).unwrap();
+        let database = Database::open(&data, 8 << 20).unwrap();
+        let bits = PrefixBits::new(4).unwrap();
+        Partition::new(bits, 0, 100, database, lock).unwrap()
+    }
+
+    fn bucket(number: u32, version: u64) -> Bucket {
+        let bits = PrefixBits::new(4).unwrap();
+        let number = BucketNumber::new(number, bits).unwrap();
+        let entries = vec![u8::try_from(version).unwrap(); BUCKET_BYTES];
+        Bucket::from_parts(Epoch::FIRST, bits, number, version, entries.into(), [0; 64]).unwrap()
+    }
+
+    fn outcomes(partition: &Partition, asked: &[(u32, u64, u64)]) -> Vec<Committed> {
+        let request = |&(number, expected_version, version): &(u32, u64, u64)| {
+            let (reply, _) = oneshot::channel();
+            Request { bucket: bucket(number, version), expected_version, rows: Vec::new(), reply }
+        };
+        let group = commit(partition, asked.iter().map(request).collect());
+        group.outcomes.into_iter().map(|(_, outcome)| outcome.unwrap()).collect()
+    }
+
+    #[test]
+    fn commits_of_one_bucket_in_one_group_follow_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let partition = partition(folder.path());
+        let done = |sequence| Committed::Done { sequence };
+        let conflict = |version| Committed::Conflict { version };
+        let first = [(1, 0, 1), (2, 0, 1), (1, 1, 2), (2, 0, 3), (3, 0, 1), (1, 2, 4), (3, 7, 8)];
+        let told = outcomes(&partition, &first);
+        let expected = [done(1), done(2), done(3), conflict(1), done(4), done(5), conflict(1)];
+        assert_eq!(told, expected);
+        assert_eq!(outcomes(&partition, &[(1, 3, 9), (2, 1, 5)]), [conflict(4), done(6)]);
+        for (number, version) in [(1, 4), (2, 5), (3, 1)] {
+            let bucket = bucket(number, version);
+            assert!(partition.bucket(bucket.number).unwrap() == Some(bucket));
+        }
+        let changes = partition.changes_since(0, 100).unwrap();
+        let told: Vec<_> = changes
+            .changes
+            .iter()
+            .map(|change| (change.sequence, change.number.get(), change.version))
+            .collect();
+        assert_eq!(told, [(1, 1, 1), (2, 2, 1), (3, 1, 2), (4, 3, 1), (5, 1, 4), (6, 2, 5)]);
+    }
 }

@@ -180,7 +180,12 @@ impl Inner {
         if self.live.load(Ordering::SeqCst) {
             partition.set_live();
         }
-        let committer = Arc::new(Committer::start(Arc::clone(&partition))?);
+        let committer = if self.options.group_commits {
+            Committer::start(Arc::clone(&partition))?
+        } else {
+            Committer::alone(Arc::clone(&partition))
+        };
+        let committer = Arc::new(committer);
         Ok(Opened { partition, committer })
     }
 }

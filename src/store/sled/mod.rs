@@ -48,11 +48,19 @@ pub struct SledOptions {
     /// Changes that each partition's log keeps at least;
     /// [`DEFAULT_CHANGE_LOG_ENTRIES`] unless told otherwise.
     pub change_log_entries: u64,
+    /// Whether commits that wait for the disk are written and synced together, as
+    /// they are unless told otherwise. If not, each writes and syncs for itself:
+    /// what group commit is measured against.
+    pub group_commits: bool,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: 128 << 20, change_log_entries: DEFAULT_CHANGE_LOG_ENTRIES }
+        Self {
+            cache_bytes: 128 << 20,
+            change_log_entries: DEFAULT_CHANGE_LOG_ENTRIES,
+            group_commits: true,
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     bucket::{BUCKET_BYTES, Bucket, BucketNumber, PrefixBits},
     store::{
-        BulkBucket, Change, Changes, Committed, Held, Row, RowChange, StoreError, StoredRows,
-        Wanted, check::LogEnds,
+        BulkBucket, Change, Changes, Held, Row, RowChange, StoreError, StoredRows, Wanted,
+        check::LogEnds,
     },
 };
 
@@ -30,6 +30,28 @@ pub(super) struct Partition {
     log: Mutex<Log>,
     change_log_entries: u64,
     _lock: Arc<FolderLock>,
+}
+
+/// Commits that are applied in one batch, each of another bucket. sled begins a
+/// write to the disk with every batch, and wakes all its threads for it.
+#[derive(Default)]
+pub(super) struct Writing {
+    batch: ::sled::Batch,
+    bytes: usize,
+    changed: Vec<(BucketNumber, u64)>,
+}
+
+impl Writing {
+    /// Whether there is nothing to apply.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.changed.is_empty()
+    }
+
+    /// Whether a commit of this bucket is among them, so that no other can be
+    /// planned yet.
+    pub(super) fn holds(&self, number: BucketNumber) -> bool {
+        self.changed.iter().any(|(held, _)| *held == number)
+    }
 }
 
 struct Log {
@@ -157,44 +179,60 @@ impl Partition {
         Ok(rows)
     }
 
-    /// Applies one commit in one batch. The caller holds the bucket's stripe
+    /// Adds one commit to what is written next; the version that the bucket has
+    /// instead if it is not the expected one. The caller holds the bucket's stripe
     /// until [`Self::sync`] has returned.
-    pub(super) fn apply(
+    pub(super) fn plan(
         &self,
+        writing: &mut Writing,
         bucket: &Bucket,
         expected_version: u64,
         changes: Vec<RowChange>,
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let number = bucket.number;
         let old = self.header(number)?;
         let version = old.as_ref().map_or(0, |old| old.version);
         if version != expected_version {
-            return Ok(Committed::Conflict { version });
+            return Ok(Some(version));
         }
-        let mut batch = ::sled::Batch::default();
-        let mut bytes = PAGE_BYTES;
+        // Whatever may fail comes before anything is added.
+        let mut pages = Vec::new();
         for (index, page) in entry_pages(bucket) {
             let key = key::entries(number, index);
             let same = old.is_some() && self.database.get(&key)?.is_some_and(|old| old == page);
             if !same {
-                bytes += page.len();
-                batch.insert(&key, page);
+                pages.push((key, page));
             }
         }
         let fences = old.map(|old| old.fences).unwrap_or_default();
-        let fences = if changes.is_empty() {
-            fences
+        let rows = if changes.is_empty() {
+            RowPlan { fences, ..RowPlan::default() }
         } else {
-            let plan = RowPlan::change(changes, &fences, |page| self.row_page(number, page))?;
-            bytes += plan.written.iter().map(|(_, page)| page.len()).sum::<usize>();
-            put_rows(&mut batch, number, plan)
+            RowPlan::change(changes, &fences, |page| self.row_page(number, page))?
         };
-        batch.insert(&key::header(number), Header::of(bucket, fences).encode(self.bits)?);
+        let header = Header::of(bucket, rows.fences.clone()).encode(self.bits)?;
+        let lengths = pages.iter().map(|(_, page)| page.len());
+        writing.bytes += PAGE_BYTES + lengths.sum::<usize>();
+        writing.bytes += rows.written.iter().map(|(_, page)| page.len()).sum::<usize>();
+        for (key, page) in pages {
+            writing.batch.insert(&key, page);
+        }
+        put_rows(&mut writing.batch, number, rows);
+        writing.batch.insert(&key::header(number), header);
+        writing.changed.push((number, bucket.version));
+        Ok(None)
+    }
 
+    /// Applies what was planned in one batch; the sequence that its first change
+    /// comes after.
+    pub(super) fn apply(&self, writing: Writing) -> Result<u64, StoreError> {
+        let Writing { mut batch, bytes, changed } = writing;
         let mut log = self.log();
         let mut ends = log.ends;
-        ends.last += 1;
-        batch.insert(&key::change(ends.last), &logged(number, bucket.version));
+        for (number, version) in changed {
+            ends.last += 1;
+            batch.insert(&key::change(ends.last), &logged(number, version));
+        }
         let step = MAX_CUT.min(self.change_log_entries / 16 + 1);
         if ends.last - ends.floor >= self.change_log_entries + step {
             let floor = ends.last - self.change_log_entries;
@@ -203,8 +241,8 @@ impl Partition {
             ends.floor = floor;
         }
         self.database.apply(batch, bytes)?;
-        log.ends = ends;
-        Ok(Committed::Done { sequence: ends.last })
+        let before = std::mem::replace(&mut log.ends, ends).last;
+        Ok(before)
     }
 
     /// Makes everything applied durable.

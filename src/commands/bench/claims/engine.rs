@@ -1,6 +1,6 @@
 //! The engine alone: what a ledger committed is recorded on its way into one
-//! data folder, and committed again by as many writers into another that was its
-//! copy.
+//! data folder, and committed again by as many writers into others that were its
+//! copies.
 
 use std::{
     collections::HashMap,
@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use super::super::{cpu, rounds::Pace};
 
 /// One commit, as the ledger made it.
+#[derive(Clone)]
 pub(super) struct Commit {
     bucket: Bucket,
     expected_version: u64,

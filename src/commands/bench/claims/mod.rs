@@ -16,7 +16,10 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use blindbook::{registry::Ledger, store::Store};
+use blindbook::{
+    registry::Ledger,
+    store::{Generations as _, SledGenerations, SledOptions, Store},
+};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -66,7 +69,11 @@ struct Level {
     writers: usize,
     ratio: f64,
     claims_per_s: f64,
+    /// Every writer writes and flushes for itself.
     engine_commits_per_s: f64,
+    /// To the engine behind our group commit, which has nothing else to do.
+    ratio_to_group_commit: f64,
+    group_commits_per_s: f64,
     /// Processor time, which a shared machine's other work does not change.
     cpu: Option<Cpu>,
 }
@@ -81,12 +88,20 @@ struct Cpu {
 impl Claims {
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        for Level { writers, ratio, claims_per_s, engine_commits_per_s, cpu } in &self.levels {
+        for level in &self.levels {
+            let Level { writers, ratio, claims_per_s, engine_commits_per_s, cpu, .. } = level;
             let name = if *writers == 1 { "1 writer".into() } else { format!("{writers} writers") };
             rows.push(Row::new(
                 format!("claims/s, {name}"),
                 format!(
                     "{claims_per_s:.0}; engine alone {engine_commits_per_s:.0} (ratio {ratio:.2})"
+                ),
+            ));
+            rows.push(Row::new(
+                format!("engine behind group commit, {name}"),
+                format!(
+                    "{:.0} (claims beside it {:.2})",
+                    level.group_commits_per_s, level.ratio_to_group_commit
                 ),
             ));
             if let Some(Cpu { us_per_claim, us_per_engine_commit }) = cpu {
@@ -121,12 +136,13 @@ fn ms(us: u64) -> String {
 
 /// Measures every number of writers, then what lookups see.
 pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Claims> {
-    let copied = directory.path("data-engine");
     step("copying the directory for the engine alone")?;
-    engine::copy(data, &copied)?;
+    let [engine, store] = ["data-engine", "data-store"].map(|name| directory.path(name));
+    engine::copy(data, &engine)?;
+    engine::copy(data, &store)?;
     let generations = serving::open(data).await?;
-    let copy = serving::open(&copied).await?;
-    let copy = copy.current().await?.ok_or_else(|| anyhow!("the copy is empty"))?;
+    let engine = open_copy(&engine, false).await?;
+    let store = open_copy(&store, true).await?;
 
     let recorder = Recorder::new(generations.clone());
     let (server, buckets) = Serving::observed(directory, generations, true, CACHE_BYTES).await?;
@@ -140,8 +156,9 @@ pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Resul
     let mut levels = Vec::new();
     for (writers, most) in LEVELS {
         let count = (directory.records / PEOPLE_PER_CLAIM).clamp(1, most);
-        let both = Both { taker: &taker, recorder: &recorder, copy: &copy, writers, count };
-        levels.push(both.measure(&mut claimants).await?);
+        let (taker, recorder) = (&taker, &recorder);
+        let sides = Sides { taker, recorder, engine: &engine, store: &store, writers, count };
+        levels.push(sides.measure(&mut claimants).await?);
     }
     let most = levels.last().map_or(0.0, |level| level.claims_per_s);
     let room = directory.records / PEOPLE_PER_CLAIM;
@@ -161,32 +178,44 @@ pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Resul
     })
 }
 
-/// The two sides of a comparison.
-struct Both<'a> {
+async fn open_copy(data: &Path, group_commits: bool) -> anyhow::Result<Arc<dyn Store>> {
+    let options = SledOptions { group_commits, ..SledOptions::default() };
+    let copy = SledGenerations::open(data, options).await?;
+    copy.current().await?.ok_or_else(|| anyhow!("the copy is empty"))
+}
+
+/// The sides of a comparison.
+struct Sides<'a> {
     taker: &'a Taker,
     recorder: &'a Recorder,
-    copy: &'a Arc<dyn Store>,
+    /// Every writer writes and flushes for itself.
+    engine: &'a Arc<dyn Store>,
+    /// The same in groups.
+    store: &'a Arc<dyn Store>,
     writers: usize,
     count: usize,
 }
 
-impl Both<'_> {
-    /// The engine commits what the ledger did a round before, so that each round
-    /// of claims lies between two of the engine. The first round is not counted:
-    /// it reads from the disk what the others find in memory.
+impl Sides<'_> {
+    /// The engine and the store commit what the ledger did a round before, so
+    /// that each round of claims lies between two of theirs. The first round is
+    /// not counted: it reads from the disk what the others find in memory.
     async fn measure(&self, claimants: &mut Claimants) -> anyhow::Result<Level> {
         let writers = self.writers;
         let mut rates = Rounds::default();
+        let mut grouped = Rounds::default();
         let mut cpu = Rounds::default();
         self.claims(claimants).await?;
-        let mut before = self.engine().await?;
+        let mut before = self.without().await?;
         for round in 0..ROUNDS {
             step(&format!("claims, {writers} at once, round {} of {ROUNDS}", round + 1))?;
             let ours = self.claims(claimants).await?;
-            let after = self.engine().await?;
-            let around = before.mean(after);
-            rates.push(ours.per_s, around.per_s);
-            if let Some((ours, theirs)) = ours.per_cpu_s.zip(around.per_cpu_s) {
+            let after = self.without().await?;
+            let engine = before.engine.mean(after.engine);
+            let store = before.store.mean(after.store);
+            rates.push(ours.per_s, engine.per_s);
+            grouped.push(ours.per_s, store.per_s);
+            if let Some((ours, theirs)) = ours.per_cpu_s.zip(engine.per_cpu_s) {
                 cpu.push(ours, theirs);
             }
             before = after;
@@ -196,6 +225,8 @@ impl Both<'_> {
             ratio: rates.ratio(),
             claims_per_s: rates.ours(),
             engine_commits_per_s: rates.theirs(),
+            ratio_to_group_commit: grouped.ratio(),
+            group_commits_per_s: grouped.theirs(),
             cpu: (!cpu.is_empty()).then(|| Cpu {
                 us_per_claim: 1e6 / cpu.ours(),
                 us_per_engine_commit: 1e6 / cpu.theirs(),
@@ -208,9 +239,18 @@ impl Both<'_> {
         take(self.taker, &arriving, self.writers).await
     }
 
-    async fn engine(&self) -> anyhow::Result<Pace> {
-        engine::commit(self.copy, self.recorder.take(), self.writers).await
+    async fn without(&self) -> anyhow::Result<Without> {
+        let commits = self.recorder.take();
+        let engine = engine::commit(self.engine, commits.clone(), self.writers).await?;
+        let store = engine::commit(self.store, commits, self.writers).await?;
+        Ok(Without { engine, store })
     }
+}
+
+/// The same commits without a registry.
+struct Without {
+    engine: Pace,
+    store: Pace,
 }
 
 /// Takes all claims, so many at once.
