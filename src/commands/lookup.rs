@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use blindbook::{
+    bucket::Circle,
     client::{
         Answer, Client, ClientError, ClientOptions, FolderState, MemoryState, State, Unverified,
     },
@@ -18,7 +19,7 @@ use blindbook::{
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{Failure, Outcome, input, logs, runtime};
+use super::{Failure, Outcome, input, logs, registry::circle, runtime};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
@@ -47,6 +48,10 @@ pub(crate) struct Lookup {
     /// A provider's key, as `wa.example=ap.pub`, instead of the first one seen
     #[arg(long = "provider-key", value_name = "P=FILE")]
     provider_keys: Vec<String>,
+    /// A file with the secret of the circle whose mappings are found too, 64
+    /// hexadecimal digits
+    #[arg(long, value_name = "FILE")]
+    circle: Option<PathBuf>,
     /// Ask the provider even if the state holds an answer
     #[arg(long)]
     refresh: bool,
@@ -102,6 +107,9 @@ impl Lookup {
         if let Some(path) = &self.ca {
             let pem = fs::read(path).with_context(|| path.display().to_string())?;
             options.ca_pem = Some(pem);
+        }
+        if let Some(path) = &self.circle {
+            options.circle = Some(Circle::new(circle(path)?));
         }
         for pair in &self.provider_keys {
             let (name, path) = pair

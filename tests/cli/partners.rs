@@ -136,9 +136,13 @@ impl Partners {
 
     #[track_caller]
     fn found(&self) -> Vec<Value> {
+        self.found_with(&[])
+    }
+
+    fn found_with(&self, more: &[&str]) -> Vec<Value> {
         let mut command = blindbook();
         command.args(["lookup", "--server", &self.url(), "--json", "--identity"]);
-        command.arg(self.estate.keys().join("identity.pub")).arg(NUMBER);
+        command.arg(self.estate.keys().join("identity.pub")).arg(NUMBER).args(more);
         let output = command.output().unwrap();
         assert_code(&output, 0);
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -215,6 +219,10 @@ fn a_number_is_verified_claimed_preferred_ported_and_released() {
     ];
     partners.done("wa", &hidden);
     assert_eq!(partners.found().len(), 1);
+    let users = partners.found_with(&["--circle", circle.to_str().unwrap()]);
+    assert_eq!(users.iter().map(|found| &found["user"]).collect::<Vec<_>>(), ["bob", "bob"]);
+    let other = partners.estate.write("other-circle", &"5b".repeat(32));
+    assert_eq!(partners.found_with(&["--circle", other.to_str().unwrap()]).len(), 1);
 
     // Ported to the other, with all that was the old operator's.
     let token = partners.token("sg", false);

@@ -110,7 +110,7 @@ impl MappingFlags {
 }
 
 /// A circle's secret, from its file.
-fn circle(path: &Path) -> anyhow::Result<Secret<32>> {
+pub(in super::super) fn circle(path: &Path) -> anyhow::Result<Secret<32>> {
     let text = secret_text(path)?;
     Ok(Secret::new(hex(&text).with_context(|| path.display().to_string())?))
 }

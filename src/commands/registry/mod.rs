@@ -22,6 +22,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+pub(super) use self::claim::circle;
 use super::{Failure, Outcome, input, logs, runtime};
 
 /// Longest file that holds a proof, a token or a secret.
