@@ -72,7 +72,11 @@ impl Engine {
 }
 
 async fn open(folder: &TempDir) -> SledGenerations {
-    let options = SledOptions { cache_bytes: 16 << 20, change_log_entries: KEPT_CHANGES, ..SledOptions::default() };
+    let options = SledOptions {
+        cache_bytes: 16 << 20,
+        change_log_entries: KEPT_CHANGES,
+        ..SledOptions::default()
+    };
     // The threads of a store that was just dropped may hold its lock a moment.
     for _ in 0..500 {
         match SledGenerations::open(folder.path(), options).await {

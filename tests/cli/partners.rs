@@ -150,6 +150,32 @@ impl Partners {
     }
 }
 
+/// In a circle beside the open one: nobody else finds it.
+fn claim_in_a_circle(partners: &mut Partners, key: &str) {
+    let token = partners.token("wa", false);
+    let circle = partners.estate.write("circle", &"5a".repeat(32));
+    let hidden = [
+        "claim",
+        NUMBER,
+        "--provider",
+        "wa.example",
+        "--ap-key",
+        key,
+        "--user",
+        "bob",
+        "--claim-token",
+        &token,
+        "--circle",
+        circle.to_str().unwrap(),
+    ];
+    partners.done("wa", &hidden);
+    assert_eq!(partners.found().len(), 1);
+    let users = partners.found_with(&["--circle", circle.to_str().unwrap()]);
+    assert_eq!(users.iter().map(|found| &found["user"]).collect::<Vec<_>>(), ["bob", "bob"]);
+    let other = partners.estate.write("other-circle", &"5b".repeat(32));
+    assert_eq!(partners.found_with(&["--circle", other.to_str().unwrap()]).len(), 1);
+}
+
 #[test]
 fn a_number_is_verified_claimed_preferred_ported_and_released() {
     let mut partners = Partners::new();
@@ -200,29 +226,7 @@ fn a_number_is_verified_claimed_preferred_ported_and_released() {
     partners.done("wa", &preferred);
     assert_eq!(partners.found()[0]["audience"], "business");
 
-    // In a circle beside it: nobody else finds it, and its owner sees that it is.
-    let token = partners.token("wa", false);
-    let circle = partners.estate.write("circle", &"5a".repeat(32));
-    let hidden = [
-        "claim",
-        NUMBER,
-        "--provider",
-        "wa.example",
-        "--ap-key",
-        &key,
-        "--user",
-        "bob",
-        "--claim-token",
-        &token,
-        "--circle",
-        circle.to_str().unwrap(),
-    ];
-    partners.done("wa", &hidden);
-    assert_eq!(partners.found().len(), 1);
-    let users = partners.found_with(&["--circle", circle.to_str().unwrap()]);
-    assert_eq!(users.iter().map(|found| &found["user"]).collect::<Vec<_>>(), ["bob", "bob"]);
-    let other = partners.estate.write("other-circle", &"5b".repeat(32));
-    assert_eq!(partners.found_with(&["--circle", other.to_str().unwrap()]).len(), 1);
+    claim_in_a_circle(&mut partners, &key);
 
     // Ported to the other, with all that was the old operator's.
     let token = partners.token("sg", false);
