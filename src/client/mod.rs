@@ -65,6 +65,7 @@ mod blocking;
 mod cache;
 mod connect;
 mod decoys;
+mod dial;
 mod directory;
 mod error;
 mod exchange;

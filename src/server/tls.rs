@@ -1,11 +1,10 @@
-//! The TLS side of the server: HTTP/2 over TLS 1.3 or 1.2, nothing that
-//! recognises a client who comes back.
+//! The TLS side of the server: HTTP/2 over TLS 1.3, nothing that recognises a
+//! client who comes back.
 
 use std::sync::Arc;
 
 use tokio_rustls::rustls::{
     self, RootCertStore, ServerConfig,
-    crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{
         NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier,
@@ -13,6 +12,7 @@ use tokio_rustls::rustls::{
 };
 
 use super::ServerError;
+use crate::tls::provider;
 
 /// The TLS configuration of a certificate chain and its private key.
 ///
@@ -38,15 +38,12 @@ pub fn mutual_tls_config(
         let refused = |error: rustls::Error| ServerError::Tls(format!("client_ca: {error}"));
         roots.add(root).map_err(refused)?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(
-        Arc::new(roots),
-        Arc::new(ring::default_provider()),
-    )
-    .allow_unauthenticated()
-    // The names of authorities tell who the partners are.
-    .clear_root_hint_subjects()
-    .build()
-    .map_err(|error| ServerError::Tls(format!("client_ca: {error}")))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .allow_unauthenticated()
+        // The names of authorities tell who the partners are.
+        .clear_root_hint_subjects()
+        .build()
+        .map_err(|error| ServerError::Tls(format!("client_ca: {error}")))?;
     config(cert_pem, key_pem, verifier)
 }
 
@@ -75,8 +72,8 @@ fn config(
     let refused = |error: rustls::Error| {
         ServerError::Tls(format!("the certificate and the key do not serve: {error}"))
     };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(refused)?
         .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)

@@ -16,7 +16,7 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
     Request, Response, Status,
     metadata::{Ascii, MetadataValue},
-    transport::{Channel, Identity},
+    transport::Channel,
 };
 use zeroize::Zeroizing;
 
@@ -96,16 +96,10 @@ impl Registry {
     /// # Errors
     /// The address, a certificate or the token is of no use.
     pub fn open(options: &RegistryOptions) -> Result<Self, RegistryError> {
-        let identity = options
-            .certificate
-            .as_ref()
-            .map(|(chain, key)| Identity::from_pem(chain, key.as_slice()));
-        let endpoint = connect::endpoint(
-            &options.server,
-            options.ca_pem.as_deref(),
-            identity,
-            options.deadline,
-        )?;
+        let identity = options.certificate.as_ref();
+        let identity = identity.map(|(chain, key)| (chain.as_slice(), key.as_slice()));
+        let link =
+            connect::link(&options.server, options.ca_pem.as_deref(), identity, options.deadline)?;
         let authorization = options.token.as_ref().map(|token| {
             let value = Zeroizing::new(format!("Bearer {}", token.as_str()));
             let refused = ClientError::Option { option: "token", rule: "must be printable ASCII" };
@@ -113,7 +107,7 @@ impl Registry {
             value.set_sensitive(true);
             Ok::<_, ClientError>(value)
         });
-        let stub = Stub::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let stub = Stub::new(link.connect_lazy()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self { stub, authorization: authorization.transpose()?, deadline: options.deadline })
     }
 
