@@ -18,6 +18,7 @@ use super::{
     ClientError, ClientOptions,
     dial::{Certified, Dialer, Link},
     error::is_transport,
+    registry::RegistryOptions,
 };
 use crate::wire::{
     MAX_INVALIDATIONS_BYTES, Watch,
@@ -189,6 +190,14 @@ pub(super) fn link(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_max_header_list_size(MAX_HEADER_BYTES);
     Ok(Link { endpoint, tls })
+}
+
+/// A channel for a partner, as its certificate says.
+pub(super) fn partner_channel(options: &RegistryOptions) -> Result<Channel, ClientError> {
+    let identity = options.certificate.as_ref();
+    let identity = identity.map(|(chain, key)| (chain.as_slice(), key.as_slice()));
+    let link = link(&options.server, options.ca_pem.as_deref(), identity, options.deadline)?;
+    Ok(link.connect_lazy())
 }
 
 /// A short pause before a call is repeated, not the same for all clients of a

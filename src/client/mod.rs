@@ -60,6 +60,7 @@
 //! this side is to blame. No error holds an identifier or a text that the
 //! server chose.
 
+pub mod admin;
 mod answer;
 mod blocking;
 mod cache;
