@@ -1,5 +1,5 @@
-//! How an answer leaves: its call is not over, and its peer owes, until the
-//! transport has written the last of it.
+//! The body of an answer on its way: what it holds while any byte of it is in
+//! memory, and what the peer owes for it.
 
 use std::{
     pin::Pin,
@@ -19,29 +19,17 @@ use super::{
 };
 
 /// What an answer holds while any byte of it is in memory.
-struct Leaving {
-    call: Call,
-    _permit: Option<OwnedSemaphorePermit>,
+pub(super) struct Leaving {
+    pub(super) call: Call,
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The body of an answer.
 pub(super) struct Answer {
-    body: tonic::body::Body,
-    leaving: Arc<Leaving>,
-    recording: Option<Recording>,
-    frames: Frames,
-}
-
-impl Answer {
-    pub(super) fn new(
-        body: tonic::body::Body,
-        call: Call,
-        permit: Option<OwnedSemaphorePermit>,
-        recording: Option<Recording>,
-    ) -> Self {
-        let leaving = Arc::new(Leaving { call, _permit: permit });
-        Self { body, leaving, recording, frames: Frames::default() }
-    }
+    pub(super) body: tonic::body::Body,
+    pub(super) leaving: Arc<Leaving>,
+    pub(super) recording: Option<Recording>,
+    pub(super) frames: Frames,
 }
 
 /// A piece of an answer: the peer owes its taking, and its call is not over,

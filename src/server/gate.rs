@@ -22,7 +22,7 @@ use tonic_health::server::HealthService;
 use super::{
     ServerError, ServerOptions,
     admin::Admin,
-    answer::Answer,
+    answer::{Answer, Leaving},
     connection::{Connection, Debt},
     frames::Frames,
     lookup::Lookup,
@@ -292,7 +292,8 @@ impl Gate {
         if let Some(recording) = &recording {
             recording.ends(response.headers());
         }
-        response.map(|body| Answer::new(body, call, permit, recording))
+        let leaving = Arc::new(Leaving { call, _permit: permit });
+        response.map(|body| Answer { body, leaving, recording, frames: Frames::default() })
     }
 
     /// Who calls, if the method asks who: the one place that decides what a role
