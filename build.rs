@@ -4,7 +4,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 3] = [
+const PROTOS: [&str; 4] = [
+    "proto/blindbook/v1/admin.proto",
     "proto/blindbook/v1/discovery.proto",
     "proto/blindbook/v1/registry.proto",
     "proto/blindbook/v1/sidecar.proto",
@@ -12,7 +13,8 @@ const PROTOS: [&str; 3] = [
 
 /// Messages that hold identifiers, users, tokens, codes or bucket numbers: they
 /// get a `Debug` of their own, in `wire`, that prints nothing.
-const SILENT: [&str; 31] = [
+const SILENT: [&str; 39] = [
+    "ApplicationProvider",
     "AudienceChange",
     "ClaimManyRequest",
     "ClaimRequest",
@@ -23,16 +25,23 @@ const SILENT: [&str; 31] = [
     "FinishVerificationResponse",
     "IdentityProof",
     "Invalidation",
+    "ListPartnersRequest",
+    "ListPartnersResponse",
     "ListRequest",
     "ListResponse",
     "ListedMapping",
+    "ListedPartner",
     "MappingName",
+    "NamingAuthority",
     "OwnList",
     "OwnRelease",
+    "Partner",
     "PassportProof",
     "PortRequest",
     "Proof",
+    "PutPartnerRequest",
     "ReleaseRequest",
+    "RemovePartnerRequest",
     "ResolveManyRequest",
     "ResolveManyResponse",
     "ResolveManyResult",

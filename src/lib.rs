@@ -45,6 +45,7 @@
 #![cfg_attr(feature = "wire", doc = "| 2 | [`wire`]: messages and their checked forms |")]
 #![cfg_attr(feature = "server", doc = "| 2 | [`store`]: buckets and rows, durable |")]
 #![cfg_attr(feature = "server", doc = "| 2 | [`keyring`]: the only loader of keys |")]
+#![cfg_attr(feature = "tls", doc = "| 2 | `tls`: TLS 1.3 and its one cryptographic library |")]
 //! | 2 | [`clock`]: the time, as it is passed in |
 //! | 1 | [`oprf`], [`bucket`]: pure, no clock, no files, no runtime |
 //! | 0 | [`identifier`], [`epoch`], [`secret`] |
@@ -65,6 +66,8 @@ pub mod identifier;
 pub mod oprf;
 pub mod secret;
 
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "wire")]
 pub mod wire;
 

@@ -9,7 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "registry/certificates.rs"]
+#[path = "common/certificates.rs"]
+#[allow(dead_code, reason = "shared with tests that use other parts of it")]
 mod certificates;
 #[path = "common/mod.rs"]
 #[allow(dead_code, clippy::expect_used, reason = "shared with tests that use other parts of it")]
@@ -26,7 +27,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use blindbook::{registry::Circle, secret::Secret, telemetry, wire::proto};
+use blindbook::{
+    registry::Circle,
+    secret::Secret,
+    server::{Reload, TlsFiles},
+    telemetry,
+    wire::proto,
+};
 
 use crate::scene::{Partner, Scene, claim, in_circle, proof, sii};
 
@@ -72,6 +79,30 @@ impl Secrets {
     }
 }
 
+/// Reads files of TLS, and then a broken key, which is logged.
+fn break_tls_files(scene: &Scene, secrets: &mut Secrets) {
+    let pem = scene.pem(Some(scene.authority.revokes(&[], 2040)));
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let files = TlsFiles {
+        cert: file("cert", &pem.cert),
+        key: file("key", &pem.key),
+        client_ca: pem.client_ca.as_ref().map(|ca| file("ca", ca)),
+        client_crl: pem.client_crl.as_ref().map(|crl| file("crl", crl)),
+    };
+    let (_, mut keeper) = files.open(scene.clock()).unwrap();
+    let key = String::from_utf8(pem.key.to_vec()).unwrap();
+    let inside = key.lines().nth(1).unwrap();
+    secrets.add(inside);
+    file("key", key.replace(inside, &inside[1..]).as_bytes());
+    secrets.add(&inside[1..]);
+    assert_eq!(keeper.look(), Reload::Refused);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_level_logs_what_partners_ask_nor_what_they_are_refused() {
     let sink = Sink::default();
@@ -85,6 +116,9 @@ async fn no_level_logs_what_partners_ask_nor_what_they_are_refused() {
     let mut us = served.certified("spiffe://numbers.example/us").await;
     let mut anonymous = Partner::new(served.channel(None).await.unwrap());
     let mut secrets = Secrets::default();
+    for identity in ["spiffe://", "wa.example/ap", "numbers.example"] {
+        secrets.add(identity);
+    }
     let mut statuses = Vec::new();
 
     for canary in ["tel:+12015557391", "mailto:canary-person@mail.example"] {
@@ -154,6 +188,7 @@ async fn no_level_logs_what_partners_ask_nor_what_they_are_refused() {
     secrets.add("442079460018");
     statuses.extend(wa.start_challenge(outside).await.err());
     served.stop().await;
+    break_tls_files(&scene, &mut secrets);
 
     assert_eq!(statuses.len(), 17);
     for status in statuses {

@@ -1,4 +1,4 @@
-//! What partners send to the registry and what it answers, decoded and checked.
+//! What partners and administrators send to the registry and what it answers, decoded and checked.
 //!
 //! Input: one byte that chooses the message, then its encoding. What is taken
 //! holds canonical names and says the same after another trip over the wire;
@@ -9,7 +9,9 @@
 use std::fmt::Debug;
 
 use blindbook::wire::{
-    Invalidations, Watch, WireError, proto,
+    Invalidations, Watch, WireError,
+    admin::{ListPartners, PartnersListed, PutPartner},
+    proto,
     registry::{
         ChallengeStarted, Claim, FinishVerification, List, Listed, Outcome, Port, Release,
         SetPreferences, StartChallenge, StartVerification, VerificationFinished,
@@ -20,7 +22,7 @@ use prost::Message;
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((choice, bytes)) = data.split_first() else { return Corpus::Reject };
-    match choice % 13 {
+    match choice % 15 {
         0 => trip::<StartVerification, proto::StartVerificationRequest>(bytes),
         1 => trip::<FinishVerification, proto::FinishVerificationRequest>(bytes),
         2 => trip::<StartChallenge, proto::StartChallengeRequest>(bytes),
@@ -39,7 +41,12 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             trip::<Listed, proto::ListResponse>(bytes)
                 | trip::<Outcome, proto::ClaimManyResponse>(bytes)
         }
-        _ => invalidations(bytes),
+        12 => invalidations(bytes),
+        13 => trip::<PutPartner, proto::PutPartnerRequest>(bytes),
+        _ => {
+            trip::<PartnersListed, proto::ListPartnersResponse>(bytes)
+                | trip::<ListPartners, proto::ListPartnersRequest>(bytes)
+        }
     }
     .then_some(Corpus::Keep)
     .unwrap_or(Corpus::Reject)

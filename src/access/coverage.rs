@@ -50,6 +50,17 @@ impl Coverage {
         })
     }
 
+    /// The beginnings of numbers, as `+1415`.
+    pub fn numbers(&self) -> impl Iterator<Item = &str> {
+        let scheme = SiiKind::Tel.scheme();
+        self.numbers.iter().map(move |number| number.strip_prefix(scheme).unwrap_or(number))
+    }
+
+    /// The domains, in ASCII.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        self.domains.iter().map(String::as_str)
+    }
+
     /// Whether it speaks for this identifier.
     #[must_use]
     pub fn covers(&self, sii: &Sii) -> bool {
@@ -103,6 +114,15 @@ mod tests {
         }
         assert!(!coverage(&["+1415"], &[]).unwrap().covers(&sii("mailto:a@mail.example")));
         assert!(!coverage(&[], &["mail.example"]).unwrap().covers(&sii("tel:+14155550100")));
+    }
+
+    #[test]
+    fn what_is_covered_is_listed_as_it_was_given() {
+        let all = coverage(&["+1415", "+4420"], &["mail.example"]).unwrap();
+        let numbers: Vec<_> = all.numbers().map(str::to_owned).collect();
+        let domains: Vec<_> = all.domains().map(str::to_owned).collect();
+        assert_eq!(Coverage::new(&numbers, &domains), Ok(all));
+        assert_eq!(numbers, ["+1415", "+4420"]);
     }
 
     #[test]

@@ -1,30 +1,30 @@
-//! Who may ask what: the partners of a directory, known by their transport
-//! identity. Pure logic; where certificates and headers come from is the
-//! server's affair, where the list comes from the configuration's.
+//! Who may ask what: the partners of a directory, known by the URI of their
+//! certificate, and the methods that their roles open. Where certificates come
+//! from is the server's affair, where the first of the list come from the
+//! configuration's.
 
-mod callers;
 mod coverage;
+mod partner;
+mod partners;
+mod record;
+mod rights;
 
 pub use self::{
-    callers::{Caller, Callers, MIN_TOKEN_BYTES, Role},
     coverage::Coverage,
+    partner::{Alias, MAX_URI_BYTES, Partner, PartnerUri, Role, RoleKind},
+    partners::{Listed, Partners, PartnersError},
+    rights::{RIGHTS, Right, Who, who_may},
 };
 
-/// Why a partner cannot be listed. The operator's to mend.
+/// Why a partner cannot be listed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
     /// The URI is none that a certificate could hold.
     #[error("`{0}` is no URI of a certificate, as spiffe://wa.example/ap")]
     Uri(String),
-    /// Two callers share one URI.
-    #[error("the URI {0} is listed twice: a certificate names one caller")]
-    DuplicateUri(String),
-    /// A token that could be guessed.
-    #[error("a caller's token has fewer than {MIN_TOKEN_BYTES} bytes, or is no visible ASCII text")]
-    Token,
-    /// Two callers share one token.
-    #[error("two callers have one token: each needs its own")]
-    DuplicateToken,
+    /// The alias is none.
+    #[error("`{0}` is no alias: 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit")]
+    Alias(String),
     /// Not the beginning of a number.
     #[error("`{0}` is not the beginning of a phone number: + and 1 to 15 digits")]
     Number(String),

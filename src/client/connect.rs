@@ -11,10 +11,15 @@ use rand::RngExt as _;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
     Request, Response, Status, Streaming,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::{Channel, Endpoint},
 };
 
-use super::{ClientError, ClientOptions, error::is_transport};
+use super::{
+    ClientError, ClientOptions,
+    dial::{Certified, Dialer, Link},
+    error::is_transport,
+    registry::RegistryOptions,
+};
 use crate::wire::{
     MAX_INVALIDATIONS_BYTES, Watch,
     proto::{
@@ -44,6 +49,11 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How often the system asks whether an idle connection still is one.
+const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+const HTTPS_PORT: u16 = 443;
+
 /// A connection to follow changes on.
 pub(super) struct Watching(RegistryServiceClient<Channel>);
 
@@ -59,7 +69,7 @@ impl Watching {
 }
 
 pub(super) struct Pool {
-    endpoint: Endpoint,
+    link: Link,
     channels: Vec<Channel>,
     next: AtomicUsize,
     pub(super) deadline: Duration,
@@ -69,10 +79,9 @@ impl Pool {
     /// Prepares the channels. Each connects when it is first used, and again
     /// after it broke.
     pub(super) fn open(options: &ClientOptions) -> Result<Self, ClientError> {
-        let endpoint =
-            endpoint(&options.server, options.ca_pem.as_deref(), None, options.deadline)?;
-        let channels = (0..options.connections).map(|_| endpoint.connect_lazy()).collect();
-        Ok(Self { endpoint, channels, next: AtomicUsize::new(0), deadline: options.deadline })
+        let link = link(&options.server, options.ca_pem.as_deref(), None, options.deadline)?;
+        let channels = (0..options.connections).map(|_| link.connect_lazy()).collect();
+        Ok(Self { link, channels, next: AtomicUsize::new(0), deadline: options.deadline })
     }
 
     /// The next channel in turn.
@@ -93,13 +102,13 @@ impl Pool {
 
     /// A connection of its own to follow changes on, made anew each time.
     pub(super) fn watch(&self) -> Watching {
-        let endpoint = self.endpoint.clone();
-        let channel = endpoint
+        let mut link = self.link.clone();
+        link.endpoint = link
+            .endpoint
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
-        let stub = RegistryServiceClient::new(channel);
+            .keep_alive_while_idle(true);
+        let stub = RegistryServiceClient::new(link.connect_lazy());
         Watching(stub.max_decoding_message_size(MAX_INVALIDATIONS_BYTES))
     }
 
@@ -142,20 +151,24 @@ impl Pool {
 }
 
 /// How to connect to a server, as `identity` if there is one.
-pub(super) fn endpoint(
+pub(super) fn link(
     server: &str,
     ca_pem: Option<&[u8]>,
-    identity: Option<Identity>,
+    identity: Option<Certified<'_>>,
     connect_timeout: Duration,
-) -> Result<Endpoint, ClientError> {
+) -> Result<Link, ClientError> {
     let uri: Uri = server.parse().map_err(|_| ClientError::Address)?;
-    if uri.host().is_none_or(str::is_empty) {
-        return Err(ClientError::Address);
-    }
-    let tls = match (uri.scheme_str(), ca_pem) {
-        (Some("https"), None) => Some(ClientTlsConfig::new().with_webpki_roots()),
-        (Some("https"), Some(pem)) => Some(tls_with(pem)?),
-        (Some("http"), ca_pem) => {
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or(ClientError::Address)?;
+    let (endpoint, tls) = match uri.scheme_str() {
+        Some("https") => {
+            let dialer = Dialer::new(host, ca_pem, identity, connect_timeout, TCP_KEEP_ALIVE)?;
+            // The dialer brings TLS along: what is connected to is the bare
+            // address, and requests name the origin.
+            let address = format!("http://{host}:{}", uri.port_u16().unwrap_or(HTTPS_PORT));
+            let address: Uri = address.parse().map_err(|_| ClientError::Address)?;
+            (Endpoint::from(address).origin(uri), Some(dialer))
+        }
+        Some("http") => {
             let rule = "is of no use for an http:// address: use https://, or leave it out";
             if ca_pem.is_some() {
                 return Err(ClientError::Option { option: "ca_pem", rule });
@@ -163,26 +176,28 @@ pub(super) fn endpoint(
             if identity.is_some() {
                 return Err(ClientError::Option { option: "certificate", rule });
             }
-            None
+            (Endpoint::from(uri), None)
         }
         _ => return Err(ClientError::Address),
     };
-    let mut endpoint = Endpoint::from(uri)
+    let endpoint = endpoint
         .user_agent(concat!("blindbook/", env!("CARGO_PKG_VERSION")))
         .map_err(|_| ClientError::Address)?
         .connect_timeout(connect_timeout)
-        .tcp_keepalive(Some(Duration::from_secs(60)))
+        .tcp_keepalive(Some(TCP_KEEP_ALIVE))
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_max_header_list_size(MAX_HEADER_BYTES);
-    if let Some(mut tls) = tls {
-        if let Some(identity) = identity {
-            tls = tls.identity(identity);
-        }
-        endpoint = endpoint.tls_config(tls).map_err(|_| ClientError::CertificateAuthority)?;
-    }
-    Ok(endpoint)
+    Ok(Link { endpoint, tls })
+}
+
+/// A channel for a partner, as its certificate says.
+pub(super) fn partner_channel(options: &RegistryOptions) -> Result<Channel, ClientError> {
+    let identity = options.certificate.as_ref();
+    let identity = identity.map(|(chain, key)| (chain.as_slice(), key.as_slice()));
+    let link = link(&options.server, options.ca_pem.as_deref(), identity, options.deadline)?;
+    Ok(link.connect_lazy())
 }
 
 /// A short pause before a call is repeated, not the same for all clients of a
@@ -190,16 +205,6 @@ pub(super) fn endpoint(
 pub(super) async fn pause() {
     let pause_ms = rand::rng().random_range(50..150);
     sleep(Duration::from_millis(pause_ms)).await;
-}
-
-fn tls_with(pem: &[u8]) -> Result<ClientTlsConfig, ClientError> {
-    // A file without certificates would trust nobody, and say so only as a
-    // failed handshake.
-    let begin = b"-----BEGIN CERTIFICATE-----";
-    if !pem.windows(begin.len()).any(|window| window == begin) {
-        return Err(ClientError::CertificateAuthority);
-    }
-    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
 }
 
 #[cfg(test)]

@@ -327,6 +327,12 @@ pub enum ClientError {
         "the CA is no PEM file of certificates: give the one that signed the server's certificate"
     )]
     CertificateAuthority,
+    /// The caller's certificate or key is not PEM, or they do not belong together.
+    #[error(
+        "the client's certificate and key do not serve: give a PEM certificate chain and the \
+         private key that belongs to its first certificate"
+    )]
+    Certificate,
     /// An identifier has no OPRF value, which no identifier has.
     #[error("an input cannot be blinded ({0}): leave it out")]
     Input(OprfError),
@@ -393,9 +399,11 @@ impl ClientError {
             | Self::Exhausted
             | Self::Denied(_)
             | Self::ServerFailed(_) => Fault::Network,
-            Self::Address | Self::Option { .. } | Self::CertificateAuthority | Self::Input(_) => {
-                Fault::Caller
-            }
+            Self::Address
+            | Self::Option { .. }
+            | Self::CertificateAuthority
+            | Self::Certificate
+            | Self::Input(_) => Fault::Caller,
             Self::State(_) | Self::StateDamaged(_) | Self::Computation => Fault::Ours,
         }
     }

@@ -60,11 +60,13 @@
 //! this side is to blame. No error holds an identifier or a text that the
 //! server chose.
 
+pub mod admin;
 mod answer;
 mod blocking;
 mod cache;
 mod connect;
 mod decoys;
+mod dial;
 mod directory;
 mod error;
 mod exchange;

@@ -1,9 +1,9 @@
-//! Certificates for development: a CA whose key is thrown away, and a server
-//! certificate for this machine.
+//! Certificates for development: a CA whose key is thrown away, a server
+//! certificate for this machine, and those of an administrator and a partner.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use zeroize::Zeroizing;
 
@@ -12,6 +12,10 @@ pub(crate) struct DevTls {
     pub(crate) ca: String,
     pub(crate) cert: String,
     pub(crate) key: Zeroizing<String>,
+    /// Certificate and key of a client with the URI `spiffe://localhost/admin`.
+    pub(crate) admin: (String, Zeroizing<String>),
+    /// The same, with `spiffe://localhost/partner`.
+    pub(crate) partner: (String, Zeroizing<String>),
 }
 
 impl DevTls {
@@ -31,7 +35,22 @@ impl DevTls {
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate()?;
         let cert = server.signed_by(&key, &issuer)?;
-        Ok(Self { ca: ca_cert.pem(), cert: cert.pem(), key: Zeroizing::new(key.serialize_pem()) })
+        let client = |uri: &str| -> Result<_, rcgen::Error> {
+            let mut client = CertificateParams::new(Vec::<String>::new())?;
+            client.distinguished_name = name("Blindbook development client");
+            client.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
+            client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            let key = KeyPair::generate()?;
+            let cert = client.signed_by(&key, &issuer)?;
+            Ok((cert.pem(), Zeroizing::new(key.serialize_pem())))
+        };
+        Ok(Self {
+            ca: ca_cert.pem(),
+            cert: cert.pem(),
+            key: Zeroizing::new(key.serialize_pem()),
+            admin: client("spiffe://localhost/admin")?,
+            partner: client("spiffe://localhost/partner")?,
+        })
     }
 }
 

@@ -15,6 +15,10 @@ use super::{Failure, Outcome, dev_tls::DevTls, input};
 const CA: &str = "dev-ca.pem";
 const CERT: &str = "dev-cert.pem";
 const KEY: &str = "dev-cert.key";
+const ADMIN_CERT: &str = "dev-admin.pem";
+const ADMIN_KEY: &str = "dev-admin.key";
+const PARTNER_CERT: &str = "dev-partner.pem";
+const PARTNER_KEY: &str = "dev-partner.key";
 
 /// The public half of the key that signs claim tokens.
 const TOKEN_JWK: &str = "token.jwk";
@@ -25,7 +29,8 @@ pub(crate) struct Keygen {
     /// The folder to make them in; nothing in it is overwritten
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Also make a development CA and a server certificate for localhost
+    /// Also make a development CA, a server certificate for localhost, and client
+    /// certificates of an administrator and a partner
     #[arg(long)]
     dev_tls: bool,
     /// Only add the keys of the registry, to a folder from before there were any
@@ -50,7 +55,7 @@ impl Keygen {
             return Ok(());
         }
         if self.dev_tls {
-            for name in [CA, CERT, KEY] {
+            for name in [CA, CERT, KEY, ADMIN_CERT, ADMIN_KEY, PARTNER_CERT, PARTNER_KEY] {
                 let path = self.out.join(name);
                 if fs::symlink_metadata(&path).is_ok() {
                     let error = keyring::KeyringError::Exists(path);
@@ -62,9 +67,15 @@ impl Keygen {
         self.publish_token_key()?;
         if self.dev_tls {
             let tls = DevTls::generate().context("cannot make certificates")?;
-            for (name, text, mode) in
-                [(CA, &tls.ca, 0o644), (CERT, &tls.cert, 0o644), (KEY, &tls.key, 0o600)]
-            {
+            for (name, text, mode) in [
+                (CA, &tls.ca, 0o644),
+                (CERT, &tls.cert, 0o644),
+                (KEY, &*tls.key, 0o600),
+                (ADMIN_CERT, &tls.admin.0, 0o644),
+                (ADMIN_KEY, &*tls.admin.1, 0o600),
+                (PARTNER_CERT, &tls.partner.0, 0o644),
+                (PARTNER_KEY, &*tls.partner.1, 0o600),
+            ] {
                 let path = self.out.join(name);
                 write_new(&path, text, mode)
                     .map_err(|error| anyhow!("{}: {error}", path.display()))?;
@@ -81,6 +92,11 @@ impl Keygen {
             writeln!(
                 out,
                 "{CERT} and {KEY} are for development only; clients trust them with {CA}."
+            )?;
+            writeln!(
+                out,
+                "{ADMIN_CERT} and {PARTNER_CERT}, with their keys, are of clients with the URIs \
+                 spiffe://localhost/admin and spiffe://localhost/partner."
             )?;
         }
         Ok(())

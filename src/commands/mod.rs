@@ -6,6 +6,7 @@ mod dev_tls;
 mod keygen;
 mod load;
 mod lookup;
+mod partners;
 mod progress;
 mod registry;
 mod sample;
@@ -46,6 +47,8 @@ enum Command {
     Lookup(lookup::Lookup),
     /// Say who may be found, as a partner of a directory
     Registry(Box<registry::RegistryCommand>),
+    /// Say who may speak to a directory, as its administrator
+    Partners(Box<partners::PartnersCommand>),
     /// Check that every bucket holds what the registry says
     Verify(verify::Verify),
     /// Measure this machine
@@ -84,6 +87,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sidecar(sidecar) => sidecar.run(arguments.log.as_deref()),
         Command::Lookup(lookup) => lookup.run(arguments.log.as_deref()),
         Command::Registry(registry) => registry.run(arguments.log.as_deref()),
+        Command::Partners(partners) => partners.run(arguments.log.as_deref()),
         Command::Verify(verify) => verify.run(arguments.log.as_deref()),
         Command::Bench(bench) => bench.run(arguments.log.as_deref()),
     };

@@ -43,7 +43,7 @@ pub use ledger::{
 pub use lines::MAX_LINE_BYTES;
 pub use load::{LoadOptions, load};
 pub use progress::{Phase, Progress, Snapshot};
-pub use providers::providers;
+pub use providers::{KeyRecorded, ProviderKeyError, ProviderKeys, listed_providers, providers};
 pub use records::DEFAULT_TTL_S;
 pub use report::{BadLine, BadLines, LoadReport, Reason};
 pub use verified::{ProofRecord, VerifiedClaim, VerifiedControl};

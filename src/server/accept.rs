@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    ServerOptions,
+    ServerOptions, Tls,
     connection::{Connection, End, Patience, Watched},
     gate::{Entrance, Gate},
     health::Health,
@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What all connections share.
 struct Host {
     gate: Arc<Gate>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     http: http2::Builder<TokioExecutor>,
     patience: Patience,
     handshake_timeout: Duration,
@@ -61,7 +61,7 @@ impl Host {
             .keep_alive_timeout(options.keepalive_timeout);
         Self {
             gate: Arc::new(gate),
-            tls: options.tls.clone().map(TlsAcceptor::from),
+            tls: options.tls.clone(),
             http,
             patience: Patience::of(options),
             handshake_timeout: options.handshake_timeout,
@@ -79,8 +79,12 @@ impl Host {
         match &self.tls {
             None => self.drive(stream, Peer::Plaintext, connection, stopping).await,
             Some(tls) => {
-                if let Ok(Ok(stream)) = timeout(self.handshake_timeout, tls.accept(stream)).await {
-                    let peer = Peer::of_tls(stream.get_ref().1.peer_certificates());
+                let current = tls.current();
+                let acceptor = TlsAcceptor::from(current.config.clone());
+                let handshake = timeout(self.handshake_timeout, acceptor.accept(stream));
+                if let Ok(Ok(stream)) = handshake.await {
+                    let chain = stream.get_ref().1.peer_certificates();
+                    let peer = Peer::of_tls(chain, tls, current.generation);
                     self.drive(stream, peer, connection, stopping).await;
                 }
             }

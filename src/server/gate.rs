@@ -21,18 +21,24 @@ use tonic_health::server::HealthService;
 
 use super::{
     ServerError, ServerOptions,
-    connection::{Call, Connection, Debt},
+    admin::Admin,
+    answer::{Answer, Leaving},
+    connection::{Connection, Debt},
     frames::Frames,
     lookup::Lookup,
-    peer::Peer,
+    peer::{Caller, Peer, PeerError},
     registry::Registry,
     transcript::{Recording, Transcript},
 };
-use crate::wire::{
-    BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES,
-    proto::{
-        FILE_DESCRIPTOR_SET, discovery_service_server::DiscoveryServiceServer,
-        registry_service_server::RegistryServiceServer,
+use crate::{
+    access::{Partners, who_may},
+    wire::{
+        BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES,
+        proto::{
+            FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
+            discovery_service_server::DiscoveryServiceServer,
+            registry_service_server::RegistryServiceServer,
+        },
     },
 };
 
@@ -56,6 +62,9 @@ const MAX_NAMING_MESSAGE_BYTES: usize = 1024;
 
 /// Longest message with a proof, which may bring a chain of certificates.
 const MAX_PROVING_MESSAGE_BYTES: usize = 16 << 10;
+
+/// Longest message about a partner: the longest record, as it may be encoded.
+const MAX_PARTNER_MESSAGE_BYTES: usize = 16 << 10;
 
 /// Longest request for invalidations: a sequence for each of 2^16 partitions
 /// would be half a megabyte, and nobody has so many.
@@ -94,6 +103,9 @@ pub(super) enum CallError {
     /// As many calls are under way as the server takes.
     #[error("too many calls are under way")]
     Busy,
+    /// Who calls is not let in.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
 }
 
 /// A method of this server.
@@ -123,6 +135,7 @@ enum Room {
 enum To {
     Discovery,
     Registry,
+    Admin,
     Health,
     Reflection,
 }
@@ -162,6 +175,9 @@ impl Route {
             (REGISTRY, "WatchInvalidations") => {
                 Some(Self { room: Room::Watch, ..once(To::Registry, MAX_CHECKPOINT_MESSAGE_BYTES) })
             }
+            (ADMIN, "PutPartner" | "RemovePartner" | "ListPartners") => {
+                Some(once(To::Admin, MAX_PARTNER_MESSAGE_BYTES))
+            }
             (HEALTH, "Check") => Some(once(To::Health, MAX_SERVICE_MESSAGE_BYTES)),
             (HEALTH, "Watch") => {
                 Some(Self { room: Room::Lasting, ..once(To::Health, MAX_SERVICE_MESSAGE_BYTES) })
@@ -179,16 +195,27 @@ impl Route {
 
 const DISCOVERY: &str = <DiscoveryServiceServer<Lookup> as NamedService>::NAME;
 const REGISTRY: &str = <RegistryServiceServer<Registry> as NamedService>::NAME;
+const ADMIN: &str = <AdminServiceServer<Admin> as NamedService>::NAME;
 const HEALTH: &str = <HealthServer<HealthService> as NamedService>::NAME;
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
 type Answering = Pin<Box<dyn Future<Output = Response<tonic::body::Body>> + Send>>;
 type Door = Arc<dyn Fn(Request<tonic::body::Body>) -> Answering + Send + Sync>;
 
+/// What a server serves.
+pub(super) struct Services {
+    pub(super) lookup: Lookup,
+    pub(super) registry: Option<Registry>,
+    pub(super) admin: Option<Admin>,
+    pub(super) health: HealthServer<HealthService>,
+}
+
 /// What lies behind the gate, for all connections.
 pub(super) struct Gate {
+    partners: Option<Partners>,
     discovery: DiscoveryServiceServer<Lookup>,
     registry: Option<RegistryServiceServer<Registry>>,
+    admin: Option<AdminServiceServer<Admin>>,
     health: HealthServer<HealthService>,
     reflection: Door,
     calls: Arc<Semaphore>,
@@ -200,17 +227,22 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(
-        lookup: Lookup,
-        registry: Option<Registry>,
-        health: HealthServer<HealthService>,
+        services: Services,
+        partners: Option<Partners>,
         transcript: Option<Arc<Transcript>>,
         options: &ServerOptions,
     ) -> Result<Self, ServerError> {
+        let Services { lookup, registry, admin, health } = services;
         let mut reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
         // The descriptors hold more services than there are here.
-        let services = [Some(DISCOVERY), registry.as_ref().map(|_| REGISTRY), Some(HEALTH)];
+        let services = [
+            Some(DISCOVERY),
+            registry.as_ref().map(|_| REGISTRY),
+            admin.as_ref().map(|_| ADMIN),
+            Some(HEALTH),
+        ];
         for service in services.into_iter().flatten().chain([REFLECTION]) {
             reflection = reflection.with_service_name(service);
         }
@@ -224,8 +256,10 @@ impl Gate {
             })
         };
         Ok(Self {
+            partners,
             discovery: DiscoveryServiceServer::new(lookup),
             registry: registry.map(RegistryServiceServer::new),
+            admin: admin.map(AdminServiceServer::new),
             health,
             reflection: Arc::new(reflection),
             calls: Arc::new(Semaphore::new(options.max_calls)),
@@ -246,8 +280,15 @@ impl Gate {
         let recording = self.transcript.as_ref().map(|transcript| {
             transcript.begin(connection.id, request.uri().path(), request.headers())
         });
-        request.extensions_mut().insert(peer);
-        let (response, permit) = self.pass(&connection, request, recording.as_ref()).await;
+        let caller = self.caller(&peer, request.uri().path());
+        let passing = match caller {
+            Ok(Some(caller)) => {
+                request.extensions_mut().insert(caller);
+                Ok(())
+            }
+            other => other.map(drop),
+        };
+        let (response, permit) = self.pass(&connection, request, passing, recording.as_ref()).await;
         if let Some(recording) = &recording {
             recording.ends(response.headers());
         }
@@ -255,10 +296,26 @@ impl Gate {
         response.map(|body| Answer { body, leaving, recording, frames: Frames::default() })
     }
 
+    /// Who calls, if the method asks who: the one place that decides what a role
+    /// may call.
+    fn caller(&self, peer: &Arc<Peer>, path: &str) -> Result<Option<Caller>, PeerError> {
+        Caller::admit(peer, self.partners.as_ref(), who_may(path))
+    }
+
+    /// Whether the service is here.
+    const fn serves(&self, to: To) -> bool {
+        match to {
+            To::Registry => self.registry.is_some(),
+            To::Admin => self.admin.is_some(),
+            To::Discovery | To::Health | To::Reflection => true,
+        }
+    }
+
     async fn pass(
         &self,
         connection: &Arc<Connection>,
         request: Request<Incoming>,
+        caller: Result<(), PeerError>,
         recording: Option<&Recording>,
     ) -> (Response<tonic::body::Body>, Option<OwnedSemaphorePermit>) {
         if let Err(status) = check_http(&request) {
@@ -266,7 +323,9 @@ impl Gate {
             *response.status_mut() = status;
             return (response, None);
         }
-        let admitted = Route::of(request.uri().path()).ok_or(CallError::Method).and_then(|route| {
+        let route = Route::of(request.uri().path()).filter(|route| self.serves(route.to));
+        let admitted = route.ok_or(CallError::Method).and_then(|route| {
+            caller?;
             check_encoding(&request)?;
             let room = match route.room {
                 Room::Brief => &self.calls,
@@ -297,6 +356,13 @@ impl Gate {
             To::Registry => match self.registry.clone() {
                 Some(mut registry) => {
                     let Ok(response) = registry.call(request).await;
+                    response
+                }
+                None => refuse(CallError::Method),
+            },
+            To::Admin => match self.admin.clone() {
+                Some(mut admin) => {
+                    let Ok(response) = admin.call(request).await;
                     response
                 }
                 None => refuse(CallError::Method),
@@ -461,72 +527,6 @@ impl Body for Checked {
     }
 }
 
-/// What an answer holds while any byte of it is in memory.
-struct Leaving {
-    call: Call,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-/// The body of an answer.
-pub(super) struct Answer {
-    body: tonic::body::Body,
-    leaving: Arc<Leaving>,
-    recording: Option<Recording>,
-    frames: Frames,
-}
-
-/// A piece of an answer: the peer owes its taking, and its call is not over,
-/// until the transport has written it and lets go of it.
-struct Piece {
-    bytes: Bytes,
-    _debt: Debt,
-    _leaving: Arc<Leaving>,
-}
-
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
-        if let Some(recording) = &this.recording {
-            if let Some(piece) = frame.data_ref() {
-                recording.leaves(&mut this.frames, piece);
-            }
-            if let Some(trailers) = frame.trailers_ref() {
-                recording.ends(trailers);
-            }
-        }
-        let frame = frame.map_data(|bytes| {
-            Bytes::from_owner(Piece {
-                bytes,
-                _debt: this.leaving.call.connection().owe(),
-                _leaving: this.leaving.clone(),
-            })
-        });
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -551,6 +551,10 @@ mod tests {
         ] {
             let route = Route::of(&format!("/blindbook.v1.RegistryService/{method}")).unwrap();
             assert_eq!((route.one_message, route.room), (one_message, room), "{method}");
+        }
+        for method in ["PutPartner", "RemovePartner", "ListPartners"] {
+            let route = Route::of(&format!("/blindbook.v1.AdminService/{method}")).unwrap();
+            assert!(route.one_message && route.room == Room::Brief, "{method}");
         }
         let room = |path: &str| Route::of(path).unwrap().room;
         assert_eq!(room("/grpc.health.v1.Health/Watch"), Room::Lasting);

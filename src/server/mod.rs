@@ -15,6 +15,8 @@
 //! `trace`): whoever sets up logs holds all others at warnings.
 
 mod accept;
+mod admin;
+mod answer;
 mod cache;
 mod connection;
 mod evaluate;
@@ -39,8 +41,9 @@ use tokio::{net::TcpListener, task::JoinSet};
 pub use crate::clock::Clock;
 
 use self::{
+    admin::Admin,
     feed::Feed,
-    gate::Gate,
+    gate::{Gate, Services},
     health::Health,
     publish::Publisher,
     published::Published,
@@ -51,15 +54,16 @@ pub use self::{
     options::ServerOptions,
     registry::{RegistryOptions, Verification},
     status::ERROR_DOMAIN,
-    tls::{mutual_tls_config, tls_config},
+    tls::{Reload, Tls, TlsFiles, TlsKeeper, TlsPem, mutual_tls_config, tls_config},
     transcript::{Call, Transcript},
 };
 use crate::{
+    access::{Partner, Partners, PartnersError},
     bucket::{BucketNumber, PrefixBits},
     epoch::Epoch,
     identifier::Region,
     keyring::Keyring,
-    registry::{Ledger, LedgerError},
+    registry::{Ledger, LedgerError, ProviderKeys},
     store::{Generations, Store, StoreError},
 };
 
@@ -106,6 +110,10 @@ pub enum ServerError {
     #[error("the record of what was published is damaged: restore the data folder from a backup")]
     Published,
 
+    /// The partners cannot be opened.
+    #[error(transparent)]
+    Partners(#[from] PartnersError),
+
     /// The registry cannot be opened, or its end not be written down.
     #[error(transparent)]
     Registry(#[from] LedgerError),
@@ -120,12 +128,13 @@ pub enum ServerError {
 pub struct Server {
     options: ServerOptions,
     lookup: Lookup,
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
     transcript: Option<Arc<Transcript>>,
     generations: Arc<dyn Generations>,
     keyring: Arc<Keyring>,
     bits: PrefixBits,
     clock: Clock,
+    partners: Option<Partners>,
     registry: Option<Registry>,
 }
 
@@ -165,18 +174,42 @@ impl Server {
         );
         publisher.refresh().await?;
         let lookup = Lookup::new(store, keyring.clone(), active, signed, &options);
-        let (transcript, registry) = (None, None);
+        let (transcript, partners, registry) = (None, None, None);
         Ok(Self {
             options,
             lookup,
-            publisher,
+            publisher: Arc::new(publisher),
             transcript,
             generations,
             keyring,
             bits,
             clock,
+            partners,
             registry,
         })
+    }
+
+    /// Opens the directory of partners: those that were put while a server ran,
+    /// and those that are configured. Administrators may change it from now on.
+    ///
+    /// # Errors
+    /// There are configured partners and no TLS that could know them, they
+    /// contradict those that were put, or the store fails.
+    pub async fn with_partners(mut self, configured: Vec<Partner>) -> Result<Self, ServerError> {
+        let known = self.options.tls.as_ref().is_some_and(Tls::knows_partners);
+        if !configured.is_empty() && !known {
+            let rule = "are known by client certificates, which need TLS and a client_ca";
+            return Err(ServerError::Option { name: "partners", rule });
+        }
+        let (generations, keyring) = (self.generations.clone(), self.keyring.clone());
+        self.partners = Some(Partners::open(generations, keyring, configured).await?);
+        Ok(self)
+    }
+
+    /// The directory of partners, if it was opened.
+    #[must_use]
+    pub fn partners(&self) -> Option<Partners> {
+        self.partners.clone()
     }
 
     /// Lets partners change the directory while it is served: what they change,
@@ -185,7 +218,7 @@ impl Server {
     /// # Errors
     /// The options cannot be, or the store fails.
     pub async fn with_registry(mut self, options: RegistryOptions) -> Result<Self, ServerError> {
-        options.check(self.options.tls.is_some())?;
+        options.check()?;
         let regions = self.options.regions.iter().map(|code| code.parse());
         let regions = regions.collect::<Result<Vec<Region>, _>>().map_err(|_| {
             let rule = "must be regions with a numbering plan, such as DE";
@@ -256,9 +289,18 @@ impl Server {
                 feed.stop();
             }
         };
-        let (health_service, transcript) = (health.service(), self.transcript);
-        let gate =
-            Gate::new(self.lookup, self.registry, health_service, transcript, &self.options)?;
+        let keys = ProviderKeys::new(self.generations);
+        let admin = self
+            .partners
+            .clone()
+            .map(|partners| Admin::new(partners, keys, self.publisher.clone(), ledger.clone()));
+        let services = Services {
+            lookup: self.lookup,
+            registry: self.registry,
+            admin,
+            health: health.service(),
+        };
+        let gate = Gate::new(services, self.partners, self.transcript, &self.options)?;
         // It may have been opened long ago.
         self.publisher.refresh().await?;
         health.set(true).await;

@@ -1,11 +1,9 @@
 //! What an operator may choose, and the bounds that hold when nothing is
 //! chosen. Checked as a whole before a server exists.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use tokio_rustls::rustls;
-
-use super::ServerError;
+use super::{ServerError, Tls};
 
 /// Most connections a server can be told to hold.
 const MAX_CONNECTIONS: usize = 1 << 20;
@@ -17,8 +15,9 @@ const MAX_CALLS: usize = 1 << 20;
 /// on the open Internet.
 #[derive(Clone)]
 pub struct ServerOptions {
-    /// Made by [`super::tls_config`]; `None` serves plaintext.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Made by [`super::TlsFiles::open`] or [`super::tls_config`]; `None` serves
+    /// plaintext, and partners nothing.
+    pub tls: Option<Tls>,
     /// How long clients answer from their cache, hits and misses alike.
     pub refresh_period_s: u32,
     /// How long signed parameters are valid. They are signed anew when half of

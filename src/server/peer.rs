@@ -1,73 +1,182 @@
-//! Who is at the other end of a connection, as far as the transport says.
+//! Who is at the other end of a connection, and which partner that is: as the
+//! transport said when it began, and as the lists say now.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderMap, header::AUTHORIZATION};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use crate::access::{Caller, Callers};
+use super::tls::Tls;
+use crate::access::{Partner, Partners, RoleKind, Who};
 
-/// The other end of a connection. A TLS peer's certificate was verified by the
-/// handshake.
-#[derive(Clone, PartialEq, Eq)]
+/// How long a certificate counts without being looked at again: its end, and
+/// that of the revocation lists, come without a sign.
+const RECHECK_S: u64 = 60;
+
+/// The other end of a connection.
 pub(super) enum Peer {
     /// There is no TLS: a proxy ended it, or it is one machine.
     Plaintext,
     /// TLS, without a certificate.
     Anonymous,
-    /// TLS, with a certificate and its one URI. As in SPIFFE X.509-SVID
-    /// section 2, one with none or several names nobody.
-    Certified(Option<String>),
+    /// TLS, with a certificate that the handshake verified.
+    Certified(Certified),
 }
 
-/// Why nobody is known to be at the other end. The peer is at fault.
+/// A certificate that was verified.
+pub(super) struct Certified {
+    /// Its one URI. As in SPIFFE X.509-SVID section 2, a certificate with none or
+    /// several names nobody.
+    uri: Option<String>,
+    /// As it was presented.
+    chain: Vec<CertificateDer<'static>>,
+    tls: Tls,
+    standing: Mutex<Standing>,
+}
+
+/// What the chain came to when it was last verified.
+#[derive(Clone, Copy)]
+struct Standing {
+    generation: u64,
+    checked_s: u64,
+    good: bool,
+}
+
+/// Why a call is not a partner's, or not this partner's. The peer is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PeerError {
-    /// Neither certificate nor token.
+    /// Nobody can be known here.
+    #[error(
+        "this is for partners of the directory, who are known by a client certificate, and this \
+         server speaks plain text: serve with tls_cert, tls_key and client_ca"
+    )]
+    Plaintext,
+    /// No certificate.
     #[error("this is for partners of the directory: present a client certificate")]
     Unidentified,
-    /// A certificate or token of somebody who is not listed.
-    #[error("the certificate or token is not that of a partner of this directory")]
+    /// A certificate that is no longer good.
+    #[error(
+        "the client certificate was revoked or has expired, or its authority is trusted no more: \
+         connect with one that counts"
+    )]
+    Lapsed,
+    /// A certificate of somebody who is not listed.
+    #[error(
+        "the client certificate is not that of a partner of this directory: it needs the one URI \
+         that is listed, and the extended key usage clientAuth"
+    )]
     Unknown,
+    /// The role does not open the method.
+    #[error("this is for partners with the role {}, and the caller has the role {}", names(.allowed), .role.name())]
+    Role {
+        /// Who may.
+        allowed: &'static [RoleKind],
+        /// What the caller is.
+        role: RoleKind,
+    },
+}
+
+fn names(roles: &[RoleKind]) -> String {
+    let names: Vec<_> = roles.iter().map(|role| role.name()).collect();
+    if names.is_empty() { "of nobody".into() } else { names.join(" or ") }
 }
 
 impl Peer {
-    /// The peer of a TLS connection, with the chain that it presented.
-    pub(super) fn of_tls(chain: Option<&[CertificateDer<'_>]>) -> Self {
-        match chain.and_then(<[_]>::first) {
-            None => Self::Anonymous,
-            Some(leaf) => Self::Certified(uri(leaf)),
-        }
+    /// The peer of a TLS connection, with the chain that it presented and that
+    /// was verified under this generation of what is in force.
+    pub(super) fn of_tls(chain: Option<&[CertificateDer<'_>]>, tls: &Tls, generation: u64) -> Self {
+        let Some((leaf, _)) = chain.and_then(<[_]>::split_first) else { return Self::Anonymous };
+        let uri = uri(leaf);
+        let chain = chain.unwrap_or_default().iter().map(|one| one.clone().into_owned()).collect();
+        let standing = Standing { generation, checked_s: tls.now_s(), good: true };
+        Self::Certified(Certified { uri, chain, tls: tls.clone(), standing: Mutex::new(standing) })
     }
 
-    /// Which partner it is.
+    /// Which partner it is, as of now.
     ///
     /// # Errors
-    /// It says nothing of itself, or is not listed.
-    pub(super) fn caller(
-        &self,
-        headers: &HeaderMap,
-        callers: &Callers,
-    ) -> Result<Arc<Caller>, PeerError> {
+    /// It says nothing of itself, its certificate counts no more, or it is not
+    /// listed.
+    pub(super) fn partner(&self, partners: Option<&Partners>) -> Result<Arc<Partner>, PeerError> {
         match self {
+            Self::Plaintext => Err(PeerError::Plaintext),
             Self::Anonymous => Err(PeerError::Unidentified),
-            Self::Certified(uri) => {
-                let caller = uri.as_deref().and_then(|uri| callers.by_uri(uri));
-                caller.ok_or(PeerError::Unknown)
-            }
-            Self::Plaintext => {
-                let header = headers.get(AUTHORIZATION).ok_or(PeerError::Unidentified)?;
-                let token = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
-                token.and_then(|token| callers.by_token(token)).ok_or(PeerError::Unknown)
+            Self::Certified(certified) => {
+                let uri = certified.uri.as_deref();
+                let partner = uri.zip(partners).and_then(|(uri, partners)| partners.by_uri(uri));
+                let partner = partner.ok_or(PeerError::Unknown)?;
+                certified.is_good().then_some(partner).ok_or(PeerError::Lapsed)
             }
         }
     }
 }
 
-/// The one URI among the alternative names of a certificate.
+impl Certified {
+    /// Whether the chain would be let in now: looked at anew when what is in
+    /// force changed, and from time to time.
+    fn is_good(&self) -> bool {
+        let (current, now_s) = (self.tls.current(), self.tls.now_s());
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = standing.generation != current.generation
+            || now_s.abs_diff(standing.checked_s) >= RECHECK_S;
+        if stale {
+            *standing = Standing {
+                generation: current.generation,
+                checked_s: now_s,
+                good: current.accepts(&self.chain, now_s),
+            };
+        }
+        standing.good
+    }
+}
+
+/// Who makes a call, let in by its role.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) partner: Arc<Partner>,
+    peer: Arc<Peer>,
+    partners: Partners,
+}
+
+impl Caller {
+    /// Lets a call of this kind in.
+    ///
+    /// # Errors
+    /// The peer is no partner, or of another role.
+    pub(super) fn admit(
+        peer: &Arc<Peer>,
+        partners: Option<&Partners>,
+        who: Who,
+    ) -> Result<Option<Self>, PeerError> {
+        let Who::Only(allowed) = who else { return Ok(None) };
+        let partner = peer.partner(partners)?;
+        let role = partner.role.kind();
+        if !allowed.contains(&role) {
+            return Err(PeerError::Role { allowed, role });
+        }
+        let partners = partners.ok_or(PeerError::Unknown)?.clone();
+        Ok(Some(Self { partner, peer: peer.clone(), partners }))
+    }
+
+    /// Whether it still is what it was when it was let in: for calls that last.
+    ///
+    /// # Errors
+    /// It is a partner no more, or another one.
+    pub(super) fn still(&self) -> Result<(), PeerError> {
+        let now = self.peer.partner(Some(&self.partners))?;
+        if now.role == self.partner.role { Ok(()) } else { Err(PeerError::Unknown) }
+    }
+}
+
+/// The one URI among the alternative names of a certificate that is meant for
+/// clients.
 fn uri(leaf: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+    // The handshake lets a certificate without any extended key usage pass.
+    let usages = certificate.extended_key_usage().ok().flatten()?;
+    if !usages.value.client_auth {
+        return None;
+    }
     let names = certificate.subject_alternative_name().ok().flatten()?;
     let mut uris = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) => Some(*uri),
@@ -75,54 +184,4 @@ fn uri(leaf: &[u8]) -> Option<String> {
     });
     let uri = uris.next()?;
     uris.next().is_none().then(|| uri.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{access::Role, identifier::Provider};
-
-    fn callers() -> Callers {
-        let role = |name| Role::Provider(Provider::parse(name).unwrap());
-        let mut callers = Callers::default();
-        callers.add_uri("spiffe://wa.example/ap", role("wa.example")).unwrap();
-        callers.add_token("0123456789abcdef", role("sg.example")).unwrap();
-        callers
-    }
-
-    fn authorization(value: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if !value.is_empty() {
-            headers.insert(AUTHORIZATION, value.parse().unwrap());
-        }
-        headers
-    }
-
-    fn outcome(peer: &Peer, header: &str) -> Result<Role, PeerError> {
-        peer.caller(&authorization(header), &callers()).map(|caller| caller.role.clone())
-    }
-
-    #[test]
-    fn a_token_counts_only_where_there_is_no_tls() {
-        let token = "Bearer 0123456789abcdef";
-        let sg = Role::Provider(Provider::parse("sg.example").unwrap());
-        assert_eq!(outcome(&Peer::Plaintext, token), Ok(sg));
-        assert_eq!(outcome(&Peer::Anonymous, token), Err(PeerError::Unidentified));
-        assert_eq!(outcome(&Peer::Certified(None), token), Err(PeerError::Unknown));
-        assert_eq!(outcome(&Peer::Plaintext, ""), Err(PeerError::Unidentified));
-        for header in ["0123456789abcdef", "bearer 0123456789abcdef", "Bearer ", "Bearer 0123"] {
-            assert_eq!(outcome(&Peer::Plaintext, header), Err(PeerError::Unknown), "{header}");
-        }
-    }
-
-    #[test]
-    fn a_certificate_counts_by_its_uri() {
-        let wa = Role::Provider(Provider::parse("wa.example").unwrap());
-        let certified = |uri: &str| Peer::Certified(Some(uri.into()));
-        assert_eq!(outcome(&certified("spiffe://wa.example/ap"), ""), Ok(wa));
-        assert_eq!(outcome(&certified("spiffe://sg.example/ap"), ""), Err(PeerError::Unknown));
-        assert_eq!(outcome(&Peer::of_tls(None), ""), Err(PeerError::Unidentified));
-        let nonsense = CertificateDer::from(b"no certificate".to_vec());
-        assert!(Peer::of_tls(Some(&[nonsense])) == Peer::Certified(None));
-    }
 }

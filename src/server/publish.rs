@@ -13,7 +13,7 @@ use crate::{
     oprf::ServerKey,
     registry,
     store::Generations,
-    wire::{EpochKey, Parameters, Provider, ProviderList},
+    wire::{EpochKey, Parameters, ProviderList},
 };
 
 /// Where the last signed sets are remembered.
@@ -64,6 +64,7 @@ pub(super) struct Publisher {
     lifetime_s: u64,
     clock: Clock,
     published: Arc<Published>,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Publisher {
@@ -86,12 +87,15 @@ impl Publisher {
             lifetime_s: options.parameters_lifetime_s,
             clock,
             published,
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
     /// Publishes what is there now; signs anew what changed, or has lived half
     /// its life.
     pub(super) async fn refresh(&self) -> Result<(), ServerError> {
+        // Two at once would give one serial to two sets.
+        let _turn = self.turn.lock().await;
         let now_s = self.clock.now_s();
         let parameters = self.parameters(now_s).await?;
         let providers = self.providers(now_s).await?;
@@ -141,11 +145,7 @@ impl Publisher {
     }
 
     async fn providers(&self, now_s: u64) -> Result<ProviderList, ServerError> {
-        let mut providers: Vec<Provider> = registry::providers(self.generations.as_ref())
-            .await?
-            .into_iter()
-            .map(|(name, key)| Provider { name, key, successions: Vec::new() })
-            .collect();
+        let mut providers = registry::listed_providers(self.generations.as_ref()).await?;
         providers.sort_by(|one, next| one.name.cmp(&next.name));
         let directory = *self.keyring.directory();
         let mut list = ProviderList { directory, serial: 0, providers };

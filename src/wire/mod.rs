@@ -5,6 +5,7 @@
 //! the checked ones. What a checked form refuses, it refuses with the field and
 //! the rule, never with the value.
 
+pub mod admin;
 mod audience;
 mod evaluate;
 mod fetch;

@@ -29,7 +29,9 @@ impl KeySuccession {
         Self { old: old.verifying_key(), new: *new, signature }
     }
 
-    fn holds(&self, provider: &identifier::Provider) -> bool {
+    /// Whether the old key signed the new one, for this provider.
+    #[must_use]
+    pub fn holds(&self, provider: &identifier::Provider) -> bool {
         self.old
             .verify_strict(
                 &succession_input(provider, &self.new),

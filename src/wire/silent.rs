@@ -16,6 +16,7 @@ macro_rules! silent {
 }
 
 silent! {
+    ApplicationProvider
     AudienceChange
     ClaimManyRequest
     ClaimRequest
@@ -26,16 +27,23 @@ silent! {
     FinishVerificationResponse
     IdentityProof
     Invalidation
+    ListPartnersRequest
+    ListPartnersResponse
     ListRequest
     ListResponse
     ListedMapping
+    ListedPartner
     MappingName
+    NamingAuthority
     OwnList
     OwnRelease
+    Partner
     PassportProof
     PortRequest
     Proof
+    PutPartnerRequest
     ReleaseRequest
+    RemovePartnerRequest
     ResolveManyRequest
     ResolveManyResponse
     ResolveManyResult

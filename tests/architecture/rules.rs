@@ -30,10 +30,12 @@ pub(crate) const ROOMS: &[Room] = &[
     room("store", 2, &["epoch", "secret", "bucket"]),
     room("keyring", 2, &["identifier", "epoch", "secret", "oprf", "bucket"]),
     room("clock", 2, &[]),
+    // TLS 1.3 and the one cryptographic library beneath it, for all roles.
+    room("tls", 2, &[]),
     room(
         "registry",
         3,
-        &["identifier", "epoch", "secret", "oprf", "bucket", "wire", "store", "keyring"],
+        &["identifier", "epoch", "secret", "oprf", "bucket", "wire", "store", "keyring", "tls"],
     ),
     room(
         "access",
@@ -41,7 +43,11 @@ pub(crate) const ROOMS: &[Room] = &[
         &["identifier", "epoch", "secret", "oprf", "bucket", "wire", "store", "keyring"],
     ),
     // Never server, store, registry, keyring: the SDK builds without them.
-    room("client", 4, &["identifier", "epoch", "secret", "oprf", "bucket", "pir", "wire", "clock"]),
+    room(
+        "client",
+        4,
+        &["identifier", "epoch", "secret", "oprf", "bucket", "pir", "wire", "clock", "tls"],
+    ),
     // It links no crypto room: it cannot leak what it cannot parse.
     room("relay", 4, &[]),
     room(
@@ -58,6 +64,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "store",
             "keyring",
             "clock",
+            "tls",
             "registry",
             "access",
         ],
@@ -228,7 +235,7 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         rule: "signatures of proofs in one room",
-        paths: &["ring", "p256"],
+        paths: &["aws_lc_rs", "p256"],
         ground: Ground::Only(&["registry/proof*"]),
         tests: false,
         why: "what a token or certificate says is believed only behind the checks of one door",

@@ -2,12 +2,14 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
 };
+
+use super::certificates::{Authority, Client};
 
 /// A folder in which an operator works.
 pub(crate) struct Estate {
@@ -89,6 +91,33 @@ impl Estate {
         child.wait_with_output().unwrap()
     }
 
+    /// A configuration of this estate with its TLS, to be gone on with.
+    pub(crate) fn config(&self) -> String {
+        let key = |name: &str| self.keys().join(name);
+        format!(
+            "data = {:?}\nkeys = {:?}\nlisten = \"127.0.0.1:0\"\ntls_cert = {:?}\ntls_key = {:?}\n",
+            self.data(),
+            self.keys(),
+            key("dev-cert.pem"),
+            key("dev-cert.key"),
+        )
+    }
+
+    /// Writes a certificate with this URI, and its key.
+    pub(crate) fn certify(&self, authority: &Authority, name: &str, uri: &str) {
+        let client = Client { uris: &[uri], ..Client::default() };
+        let (cert, key) = authority.client(&client);
+        self.write(&format!("{name}.pem"), &cert);
+        self.write(&format!("{name}.key"), &key);
+    }
+
+    /// Has a command speak with that certificate.
+    pub(crate) fn speak_as(&self, command: &mut Command, name: &str) {
+        command.arg("--ca").arg(self.keys().join("dev-ca.pem"));
+        command.arg("--cert").arg(self.path(&format!("{name}.pem")));
+        command.arg("--key").arg(self.path(&format!("{name}.key")));
+    }
+
     pub(crate) fn serve(&self) -> Serving {
         let mut command = blindbook();
         command.args(["serve", "--log", "trace", "--listen", "127.0.0.1:0"]);
@@ -137,11 +166,24 @@ impl Serving {
         };
         let sink = log.clone();
         let reader = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            stderr.read_to_end(&mut bytes).unwrap();
-            sink.lock().unwrap().push_str(&text(&bytes));
+            let mut line = Vec::new();
+            while stderr.read_until(b'\n', &mut line).unwrap() > 0 {
+                sink.lock().unwrap().push_str(&text(&line));
+                line.clear();
+            }
         });
         Self { child, address, log, reader: Some(reader) }
+    }
+
+    /// Sends it a signal, as `kill` does.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// What it logged until now.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// Asks it to terminate, as a service manager does: its exit code and log.

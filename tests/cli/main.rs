@@ -12,7 +12,11 @@
     reason = "a test fails by panicking, and prints what it saw"
 )]
 
+mod admin;
 mod bench;
+#[path = "../common/certificates.rs"]
+#[allow(dead_code, reason = "shared with tests that use other parts of it")]
+mod certificates;
 mod estate;
 mod load;
 mod lookup;

@@ -10,14 +10,17 @@ use std::{
 
 use serde_json::Value;
 
-use super::estate::{Estate, Serving, assert_code, blindbook, files, text};
+use super::{
+    certificates::Authority,
+    estate::{Estate, Serving, assert_code, blindbook, files, text},
+};
 
-const WA: &str = "wa-development-token-1";
-const SG: &str = "sg-development-token-2";
-const AUTHORITY: &str = "authority-development-token-3";
+const WA: &str = "spiffe://wa.example/ap";
+const SG: &str = "spiffe://sg.example/ap";
+const AUTHORITY: &str = "spiffe://numbers.example/us";
 const NUMBER: &str = "+14155550123";
 
-/// Two providers and an authority, in plain text.
+/// Two providers and an authority.
 struct Partners {
     estate: Estate,
     other: Estate,
@@ -33,17 +36,20 @@ impl Partners {
         load.args(["--provider", "sg.example", "--ap-key"]).arg(other.keys().join("ap.key"));
         let output = load.arg(other.write("sg.csv", "sii,user\nsg@mail.example,sg\n")).output();
         assert_code(&output.unwrap(), 0);
-        for (name, token) in [("wa", WA), ("sg", SG), ("authority", AUTHORITY)] {
-            estate.write(name, &format!("{token}\n"));
+        let authority = Authority::new();
+        estate.write("client-ca.pem", &authority.pem);
+        let nobody = "spiffe://evil.example/ap";
+        for (name, uri) in [("wa", WA), ("sg", SG), ("authority", AUTHORITY), ("nobody", nobody)] {
+            estate.certify(&authority, name, uri);
         }
         let config = format!(
-            "data = {:?}\nkeys = {:?}\nlisten = \"127.0.0.1:0\"\ninsecure_plaintext = true\n\
-             [registry]\ncode_spool = {:?}\n\
-             [[caller]]\ntoken = {WA:?}\nrole = \"ap\"\nprovider = \"wa.example\"\n\
-             [[caller]]\ntoken = {SG:?}\nrole = \"ap\"\nprovider = \"sg.example\"\n\
-             [[caller]]\ntoken = {AUTHORITY:?}\nrole = \"authority\"\nnumbers = [\"+1415\"]\n",
-            estate.data(),
-            estate.keys(),
+            "{}client_ca = {:?}\n[registry]\ndevelopment = true\ncode_spool = {:?}\n\
+             [[caller]]\nuri = {WA:?}\nalias = \"wa\"\nrole = \"ap\"\nprovider = \"wa.example\"\n\
+             [[caller]]\nuri = {SG:?}\nalias = \"sg\"\nrole = \"ap\"\nprovider = \"sg.example\"\n\
+             [[caller]]\nuri = {AUTHORITY:?}\nalias = \"us\"\nrole = \"authority\"\n\
+             numbers = [\"+1415\"]\n",
+            estate.config(),
+            estate.path("client-ca.pem"),
             estate.path("spool"),
         );
         estate.write("blindbook.toml", &config);
@@ -67,13 +73,13 @@ impl Partners {
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.serving.as_ref().unwrap().address)
+        format!("https://{}", self.serving.as_ref().unwrap().address)
     }
 
     fn command(&self, who: &str) -> Command {
         let mut command = blindbook();
-        command.args(["registry", "--server", &self.url(), "--token"]);
-        command.arg(self.estate.path(who));
+        command.args(["registry", "--server", &self.url()]);
+        self.estate.speak_as(&mut command, who);
         command
     }
 
@@ -142,7 +148,8 @@ impl Partners {
     fn found_with(&self, more: &[&str]) -> Vec<Value> {
         let mut command = blindbook();
         command.args(["lookup", "--server", &self.url(), "--json", "--identity"]);
-        command.arg(self.estate.keys().join("identity.pub")).arg(NUMBER).args(more);
+        command.arg(self.estate.keys().join("identity.pub"));
+        command.arg("--ca").arg(self.estate.keys().join("dev-ca.pem")).arg(NUMBER).args(more);
         let output = command.output().unwrap();
         assert_code(&output, 0);
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -361,10 +368,11 @@ fn a_watcher_is_told_of_a_change_and_goes_on_from_its_checkpoint() {
 #[test]
 fn who_is_nobody_or_says_nonsense_is_told_so() {
     let partners = Partners::new();
-    partners.estate.write("nobody", "not-a-token-that-is-known");
     partners.refused("nobody", &["list"], "CALLER_UNKNOWN");
-    let output = blindbook().args(["registry", "--server", &partners.url(), "list"]).output();
-    let output = output.unwrap();
+    let mut anonymous = blindbook();
+    anonymous.args(["registry", "--server", &partners.url(), "--ca"]);
+    anonymous.arg(partners.estate.keys().join("dev-ca.pem")).arg("list");
+    let output = anonymous.output().unwrap();
     assert_code(&output, 1);
     assert!(text(&output.stderr).contains("CALLER_UNIDENTIFIED"), "{}", text(&output.stderr));
     for arguments in [

@@ -6,29 +6,24 @@ use blindbook::wire::proto::{
     FinishVerificationRequest, StartVerificationRequest,
     registry_service_client::RegistryServiceClient,
 };
-use tonic::{Code, Request, transport::Endpoint};
+use tonic::{
+    Code,
+    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
+};
 
 use super::estate::{Estate, Serving, assert_code, blindbook, text};
 
 fn config(estate: &Estate, more: &str) -> std::path::PathBuf {
     let text = format!(
-        "data = {:?}\nkeys = {:?}\nlisten = \"127.0.0.1:0\"\ninsecure_plaintext = true\n\
-         [registry]\ncode_spool = {:?}\n{more}",
-        estate.data(),
-        estate.keys(),
+        "{}client_ca = {:?}\n[registry]\ndevelopment = true\ncode_spool = {:?}\n{more}",
+        estate.config(),
+        estate.keys().join("dev-ca.pem"),
         estate.path("codes")
     );
     estate.write("blindbook.toml", &text)
 }
 
-const CALLER: &str =
-    "[[caller]]\ntoken = \"0123456789abcdef\"\nrole = \"ap\"\nprovider = \"wa.example\"\n";
-
-fn with_token<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", "Bearer 0123456789abcdef".parse().unwrap());
-    request
-}
+const CALLER: &str = "[[caller]]\nuri = \"spiffe://localhost/partner\"\nalias = \"wa\"\nrole = \"ap\"\nprovider = \"wa.example\"\n";
 
 #[test]
 fn a_code_from_the_spool_ends_in_a_claim_token() {
@@ -39,19 +34,26 @@ fn a_code_from_the_spool_ends_in_a_claim_token() {
     let serving = Serving::start(command);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let token = runtime.block_on(async {
-        let address = format!("http://{}", serving.address);
-        let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
-        let mut client = RegistryServiceClient::new(channel);
+        let key = |name: &str| fs::read(estate.keys().join(name)).unwrap();
+        let trust = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(key("dev-ca.pem")));
+        let known = Identity::from_pem(key("dev-partner.pem"), key("dev-partner.key"));
+        let endpoint = Endpoint::from_shared(format!("https://{}", serving.address)).unwrap();
+        let connect = async |tls| {
+            let channel = endpoint.clone().tls_config(tls).unwrap().connect().await.unwrap();
+            RegistryServiceClient::new(channel)
+        };
+        let mut anonymous = connect(trust.clone()).await;
+        let mut client = connect(trust.identity(known)).await;
         let start = StartVerificationRequest { sii: "tel:+14155550100".into() };
-        let anonymous = client.start_verification(start.clone()).await.unwrap_err();
-        assert_eq!(anonymous.code(), Code::Unauthenticated);
-        client.start_verification(with_token(start)).await.unwrap();
+        let refused = anonymous.start_verification(start.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        client.start_verification(start).await.unwrap();
         let spooled = fs::read_dir(estate.path("codes")).unwrap().next().unwrap().unwrap();
         let message = fs::read_to_string(spooled.path()).unwrap();
         let (_, body) = message.split_once("\n\n").unwrap();
         let code = body.chars().take_while(char::is_ascii_digit).collect();
         let finish = FinishVerificationRequest { sii: "tel:+14155550100".into(), code };
-        client.finish_verification(with_token(finish)).await.unwrap().into_inner().token
+        client.finish_verification(finish).await.unwrap().into_inner().token
     });
     assert_eq!(token.split('.').count(), 3);
     // What others verify it with was made beside the seed.

@@ -3,6 +3,7 @@
 
 #![cfg(feature = "cli")]
 #![allow(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
@@ -11,14 +12,20 @@
 
 mod attacks;
 mod bulk;
+#[path = "../common/certificates.rs"]
+#[allow(dead_code, reason = "shared with tests that use other parts of it")]
 mod certificates;
+mod certified;
 #[path = "../common/mod.rs"]
 #[allow(dead_code, clippy::expect_used, reason = "shared with tests that use other parts of it")]
 mod common;
+mod directory;
 mod lapsing;
 mod lists;
 mod living;
+mod matrix;
 mod peers;
+mod reload;
 mod roles;
 mod scene;
 mod vectors;

@@ -59,13 +59,14 @@ async fn a_certificate_of_another_authority_ends_the_connection() {
         let mut partner = Partner::new(channel);
         let start = proto::StartChallengeRequest { sii: "tel:+12015550123".into() };
         let status = partner.start_challenge(start).await.unwrap_err();
-        assert!(matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal));
+        // Made on this side: nothing came from the server.
+        assert!(std::error::Error::source(&status).is_some(), "{status}");
     }
     served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lookups_need_no_certificate_and_a_token_serves_nobody_under_tls() {
+async fn lookups_need_no_certificate_and_a_bearer_token_serves_nobody() {
     let scene = Scene::new().await;
     let served = scene.serve().await;
     assert!(served.lookup(&sii("tel:+12015550123")).await.is_empty());
@@ -93,6 +94,7 @@ async fn reflection_lists_the_registry_and_no_service_that_is_not_here() {
     let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
     names.sort();
     let expected = [
+        "blindbook.v1.AdminService",
         "blindbook.v1.DiscoveryService",
         "blindbook.v1.RegistryService",
         "grpc.health.v1.Health",

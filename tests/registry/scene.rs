@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use blindbook::{
-    access::{Callers, Coverage, Role},
+    access::{Alias, Coverage, Partner as Listed, PartnerUri, Role},
     bucket::{Audience, Mapping, SignedMapping},
     client::{Client, ClientOptions, Found, MemoryState},
     identifier::{Provider, Sii, Ssi, User},
@@ -24,7 +24,7 @@ use blindbook::{
         verify_directory,
     },
     secret::Secret,
-    server::{Clock, RegistryOptions, Server, ServerOptions, Verification, mutual_tls_config},
+    server::{Clock, RegistryOptions, Server, ServerOptions, Tls, TlsPem, Verification},
     store::Generations as _,
     wire::proto::{self, registry_service_client::RegistryServiceClient},
 };
@@ -118,6 +118,7 @@ pub(crate) struct Served<'a> {
     pub(crate) scene: &'a Scene,
     pub(crate) challenges: Challenges,
     pub(crate) ledger: Ledger,
+    pub(crate) tls: Tls,
     running: Running,
 }
 
@@ -149,10 +150,24 @@ impl Scene {
     }
 
     pub(crate) async fn serve(&self) -> Served<'_> {
+        self.serve_with(None).await
+    }
+
+    /// The files of TLS, with a revocation list or without.
+    pub(crate) fn pem(&self, crl: Option<String>) -> TlsPem {
         let (cert, key) = self.authority.server();
-        let tls = mutual_tls_config(cert.as_bytes(), key.as_bytes(), self.authority.pem.as_bytes());
+        TlsPem {
+            cert: cert.into_bytes(),
+            key: key.into_bytes().into(),
+            client_ca: Some(self.authority.pem.clone().into_bytes()),
+            client_crl: crl.map(String::into_bytes),
+        }
+    }
+
+    pub(crate) async fn serve_with(&self, crl: Option<String>) -> Served<'_> {
+        let tls = Tls::new(&self.pem(crl), self.clock()).unwrap();
         let options = ServerOptions {
-            tls: Some(tls.unwrap()),
+            tls: Some(tls.clone()),
             regions: self.regions.clone(),
             ..ServerOptions::default()
         };
@@ -160,23 +175,18 @@ impl Scene {
             (self.directory.generations.clone(), self.directory.keyring.clone());
         let server = Server::open(generations, keyring, options, self.clock()).await.unwrap();
         let challenges = Challenges::new(self.pending.clone(), 300, 100_000).unwrap();
+        let server = server.with_partners(partners()).await.unwrap();
         let server = server.with_registry(self.options(challenges.clone())).await.unwrap();
         let ledger = server.ledger().unwrap();
-        Served { scene: self, challenges, ledger, running: Running::start(server).await }
+        Served { scene: self, challenges, ledger, tls, running: Running::start(server).await }
+    }
+
+    /// What a registry of its own is made of.
+    pub(crate) fn registry(&self) -> RegistryOptions {
+        self.options(Challenges::new(self.pending.clone(), 300, 100_000).unwrap())
     }
 
     fn options(&self, challenges: Challenges) -> RegistryOptions {
-        let mut callers = Callers::default();
-        for name in PROVIDERS.into_iter().chain(["stranger.example"]) {
-            let role = Role::Provider(provider(name));
-            callers.add_uri(&format!("spiffe://{name}/ap"), role).unwrap();
-        }
-        let covered = |number: &str, domain: &str| {
-            Role::Authority(Coverage::new(&[number.into()], &[domain.into()]).unwrap())
-        };
-        callers.add_uri("spiffe://numbers.example/us", covered("+1", "mail.example")).unwrap();
-        callers.add_uri("spiffe://numbers.example/uk", covered("+44", "post.example")).unwrap();
-
         let seed = &self.directory.keyring.registry().unwrap().token_seed;
         let signer = TokenSigner::from_seed(seed, *self.directory.keyring.directory()).unwrap();
         let mut tokens = vectors::token_issuers();
@@ -190,11 +200,38 @@ impl Scene {
         };
         let key = self.directory.keyring.registry().unwrap().code_key.clone();
         let codes = Codes::new(self.pending.clone(), self.outbox.clone(), key, limits).unwrap();
-        let mut options = RegistryOptions::new(callers, proofs);
+        let mut options = RegistryOptions::new(proofs);
         options.verification = Some(Verification { codes, signer });
         options.sweep_period = self.sweep_period;
         options
     }
+}
+
+pub(crate) const ADMIN: &str = "spiffe://dp.example/admin";
+pub(crate) const PEER: &str = "spiffe://other.example/dp";
+pub(crate) const NUMBERS: &str = "spiffe://numbers.example/us";
+
+/// A partner as a configuration lists it.
+pub(crate) fn listed(uri: &str, alias: &str, role: Role) -> Listed {
+    let (uri, alias) = (PartnerUri::parse(uri).unwrap(), Alias::parse(alias).unwrap());
+    Listed { uri, alias, role, evaluations_per_day: None }
+}
+
+fn partners() -> Vec<Listed> {
+    let covered = |number: &str, domain: &str| {
+        Role::Authority(Coverage::new(&[number.into()], &[domain.into()]).unwrap())
+    };
+    let mut partners = vec![
+        listed(ADMIN, "admin", Role::Admin),
+        listed(PEER, "peer", Role::Peer),
+        listed(NUMBERS, "us", covered("+1", "mail.example")),
+        listed("spiffe://numbers.example/uk", "uk", covered("+44", "post.example")),
+    ];
+    for name in PROVIDERS.into_iter().chain(["stranger.example"]) {
+        let (alias, role) = (name.replace('.', "-"), Role::Ap(provider(name)));
+        partners.push(listed(&format!("spiffe://{name}/ap"), &alias, role));
+    }
+    partners
 }
 
 impl Served<'_> {

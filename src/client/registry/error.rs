@@ -36,7 +36,7 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    pub(super) fn of(status: &Status, deadline: Duration) -> Self {
+    pub(in crate::client) fn of(status: &Status, deadline: Duration) -> Self {
         let details = status.get_error_details();
         let reason = details.error_info().filter(|info| info.domain == DOMAIN);
         match reason {

@@ -1,10 +1,9 @@
 //! What an application provider or an authority asks of a directory's
 //! registry: a typed call for each method of `RegistryService`.
 //!
-//! The server knows the caller by its client certificate, or in development by
-//! a token. A call is sent once: who gets no answer does not know whether it
-//! was done, and asks again; a claim that was done then says that its proof was
-//! used.
+//! The server knows the caller by its client certificate. A call is sent once: who
+//! gets no answer does not know whether it was done, and asks again; a claim that
+//! was done then says that its proof was used.
 
 mod error;
 
@@ -13,15 +12,11 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
-use tonic::{
-    Request, Response, Status,
-    metadata::{Ascii, MetadataValue},
-    transport::{Channel, Identity},
-};
+use tonic::{Request, Response, Status, transport::Channel};
 use zeroize::Zeroizing;
 
 pub use self::error::RegistryError;
-use super::{ClientError, connect};
+use super::connect;
 use crate::wire::{
     Checkpoint, Invalidations, Watch, WireError,
     proto::{self, registry_service_client::RegistryServiceClient},
@@ -41,15 +36,13 @@ const AHEAD: usize = 64;
 /// How to reach a registry, and as whom.
 #[derive(Clone)]
 pub struct RegistryOptions {
-    /// `https://HOST[:PORT]`, or `http://HOST[:PORT]` for plain text.
+    /// `https://HOST[:PORT]`, or `http://HOST[:PORT]` for what is everybody's.
     pub server: String,
     /// The PEM certificates that may sign the server's; the Web's roots when
     /// there are none.
     pub ca_pem: Option<Vec<u8>>,
     /// The caller's certificate chain and private key, PEM.
     pub certificate: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
-    /// A development token, which a server takes in plain text only.
-    pub token: Option<Zeroizing<String>>,
     /// How long one call may take; a stream has no end of its own.
     pub deadline: Duration,
 }
@@ -68,7 +61,6 @@ impl RegistryOptions {
             server: server.into(),
             ca_pem: None,
             certificate: None,
-            token: None,
             deadline: Duration::from_secs(30),
         }
     }
@@ -80,7 +72,6 @@ type Stub = RegistryServiceClient<Channel>;
 #[derive(Clone)]
 pub struct Registry {
     stub: Stub,
-    authorization: Option<MetadataValue<Ascii>>,
     deadline: Duration,
 }
 
@@ -94,27 +85,11 @@ impl Registry {
     /// Prepares the connection; it is made by the first call.
     ///
     /// # Errors
-    /// The address, a certificate or the token is of no use.
+    /// The address or a certificate is of no use.
     pub fn open(options: &RegistryOptions) -> Result<Self, RegistryError> {
-        let identity = options
-            .certificate
-            .as_ref()
-            .map(|(chain, key)| Identity::from_pem(chain, key.as_slice()));
-        let endpoint = connect::endpoint(
-            &options.server,
-            options.ca_pem.as_deref(),
-            identity,
-            options.deadline,
-        )?;
-        let authorization = options.token.as_ref().map(|token| {
-            let value = Zeroizing::new(format!("Bearer {}", token.as_str()));
-            let refused = ClientError::Option { option: "token", rule: "must be printable ASCII" };
-            let mut value = MetadataValue::try_from(value.as_str()).map_err(|_| refused)?;
-            value.set_sensitive(true);
-            Ok::<_, ClientError>(value)
-        });
-        let stub = Stub::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { stub, authorization: authorization.transpose()?, deadline: options.deadline })
+        let channel = connect::partner_channel(options)?;
+        let stub = Stub::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { stub, deadline: options.deadline })
     }
 
     /// Has a one-time code sent.
@@ -185,8 +160,7 @@ impl Registry {
                 }
             }
         });
-        let mut request = Request::new(ReceiverStream::new(receiver));
-        self.authorize(&mut request);
+        let request = Request::new(ReceiverStream::new(receiver));
         let deadline = self.deadline;
         let answers = self.stub.clone().claim_many(request).await;
         let answers = answers.map_err(|status| RegistryError::of(&status, deadline))?.into_inner();
@@ -265,8 +239,7 @@ impl Registry {
     ) -> Result<impl Stream<Item = Result<Invalidations, RegistryError>> + use<>, RegistryError>
     {
         let mut known = watch.checkpoint.as_ref().map(Checkpoint::prefix_bits);
-        let mut request = Request::new(proto::WatchInvalidationsRequest::from(watch));
-        self.authorize(&mut request);
+        let request = Request::new(proto::WatchInvalidationsRequest::from(watch));
         let deadline = self.deadline;
         let told = self.stub.clone().watch_invalidations(request).await;
         let told = told.map_err(|status| RegistryError::of(&status, deadline))?.into_inner();
@@ -283,14 +256,7 @@ impl Registry {
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.deadline);
-        self.authorize(&mut request);
         request
-    }
-
-    fn authorize<T>(&self, request: &mut Request<T>) {
-        if let Some(authorization) = &self.authorization {
-            request.metadata_mut().insert("authorization", authorization.clone());
-        }
     }
 
     fn answered<P, T: From<P>>(

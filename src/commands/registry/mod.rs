@@ -32,14 +32,17 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 #[derive(clap::Args)]
 pub(crate) struct RegistryCommand {
     #[command(flatten)]
-    partner: Partner,
+    speaker: Speaker,
+    /// Region of numbers without `+`, as US
+    #[arg(long, value_name = "CODE")]
+    region: Option<Region>,
     #[command(subcommand)]
     call: Call,
 }
 
 /// Where the directory is, and as whom to speak.
 #[derive(clap::Args)]
-struct Partner {
+pub(super) struct Speaker {
     /// The discovery provider, as `https://dp.example:4433`
     #[arg(long, value_name = "URL")]
     server: String,
@@ -52,12 +55,6 @@ struct Partner {
     /// The caller's private key, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// A file with a development token, for a server in plain text
-    #[arg(long, value_name = "FILE", conflicts_with = "cert")]
-    token: Option<PathBuf>,
-    /// Region of numbers without `+`, as US
-    #[arg(long, value_name = "CODE")]
-    region: Option<Region>,
 }
 
 #[derive(Subcommand)]
@@ -89,8 +86,8 @@ enum Call {
 impl RegistryCommand {
     pub(crate) fn run(self, log: Option<&str>) -> Outcome {
         logs(log, "warn")?;
-        let region = self.partner.region;
-        let options = self.partner.options().map_err(input)?;
+        let region = self.region;
+        let options = self.speaker.options().map_err(input)?;
         runtime()?.block_on(async {
             // Within the runtime, whose tasks the connection lives on.
             let registry = Registry::open(&options).map_err(input)?;
@@ -111,15 +108,14 @@ impl RegistryCommand {
     }
 }
 
-impl Partner {
-    fn options(&self) -> anyhow::Result<RegistryOptions> {
+impl Speaker {
+    pub(super) fn options(&self) -> anyhow::Result<RegistryOptions> {
         let file = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
         let mut options = RegistryOptions::new(&self.server);
         options.ca_pem = self.ca.as_ref().map(file).transpose()?;
         if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
             options.certificate = Some((file(cert)?, Zeroizing::new(file(key)?)));
         }
-        options.token = self.token.as_deref().map(secret_text).transpose()?;
         Ok(options)
     }
 }
@@ -148,8 +144,8 @@ fn secret_text(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(trimmed.to_owned()))
 }
 
-/// 32 bytes or 16 as hexadecimal digits.
-fn hex<const N: usize>(text: &str) -> anyhow::Result<[u8; N]> {
+/// 64 bytes, 32 or 16 as hexadecimal digits.
+pub(super) fn hex<const N: usize>(text: &str) -> anyhow::Result<[u8; N]> {
     let digits = text.as_bytes();
     let (pairs, rest) = digits.as_chunks::<2>();
     ensure!(pairs.len() == N && rest.is_empty(), "must be {} hexadecimal digits", 2 * N);
@@ -163,7 +159,7 @@ fn hex<const N: usize>(text: &str) -> anyhow::Result<[u8; N]> {
 }
 
 /// Prints one JSON object in a line.
-fn print(line: &impl Serialize) -> Outcome {
+pub(super) fn print(line: &impl Serialize) -> Outcome {
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, line)?;
     writeln!(out)?;
@@ -172,7 +168,7 @@ fn print(line: &impl Serialize) -> Outcome {
 }
 
 /// Refusals are the request's fault, what never arrived is not.
-fn failed(error: RegistryError) -> Failure {
+pub(super) fn failed(error: RegistryError) -> Failure {
     Failure::Failed(error.into())
 }
 

@@ -1,6 +1,7 @@
 //! `blindbook serve`: a directory, to whoever asks.
 
 mod registry;
+mod reload;
 
 use std::{
     fs, io,
@@ -9,17 +10,15 @@ use std::{
     sync::Arc,
 };
 
+use super::{Outcome, input, logs, runtime};
 use anyhow::{Context as _, anyhow};
 use blindbook::{
     config::{Config, Tls},
     keyring::Keyring,
-    server::{self, Clock, Server, ServerOptions},
+    server::{Clock, Server, ServerOptions},
     store::{Generations, SledGenerations, SledOptions},
 };
 use tokio::{net::TcpListener, task::JoinSet};
-use zeroize::Zeroizing;
-
-use super::{Outcome, input, logs, runtime};
 
 /// Serve a directory
 #[derive(clap::Args)]
@@ -80,18 +79,12 @@ async fn serve(config: Config) -> Outcome {
              mount them from elsewhere"
         );
     }
-    let client_ca = config.registry.as_ref().and_then(|registry| registry.client_ca.as_ref());
-    let tls = match &config.tls {
-        Tls::Files { cert, key } => {
-            let cert = read(cert).map_err(input)?;
-            let key = Zeroizing::new(read(key).map_err(input)?);
-            let tls = match client_ca {
-                Some(ca) => server::mutual_tls_config(&cert, &key, &read(ca).map_err(input)?),
-                None => server::tls_config(&cert, &key),
-            };
-            Some(tls.map_err(input)?)
+    let (tls, keeper) = match config.tls {
+        Tls::Files(files) => {
+            let (tls, keeper) = files.open(Clock::system()).map_err(input)?;
+            (Some(tls), Some(keeper))
         }
-        Tls::InsecurePlaintext => None,
+        Tls::InsecurePlaintext => (None, None),
     };
     let registry = config.registry.as_ref().map(|settings| registry::prepare(settings, &keyring));
     let registry = registry.transpose().map_err(input)?;
@@ -111,7 +104,8 @@ async fn serve(config: Config) -> Outcome {
         regions: config.regions,
         ..ServerOptions::default()
     };
-    let mut server = Server::open(generations, keyring, options, Clock::system()).await?;
+    let server = Server::open(generations, keyring, options, Clock::system()).await?;
+    let mut server = server.with_partners(config.partners).await?;
     let mut tasks = JoinSet::new();
     if let Some((registry, pending)) = registry {
         server = server.with_registry(registry).await?;
@@ -121,16 +115,15 @@ async fn serve(config: Config) -> Outcome {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
-    // Whoever reads that it serves may ask it to stop at once.
+    // Whoever reads that it serves may ask it to stop, or to look at its files, at
+    // once.
     let stop = shutdown()?;
+    let asked = reload::asked()?;
+    tasks.spawn(reload::keep(keeper, asked));
     tracing::info!(address = %listener.local_addr()?, "serving");
     server.run(listener, stop).await?;
     tracing::info!("stopped");
     Ok(())
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| path.display().to_string())
 }
 
 #[cfg(unix)]

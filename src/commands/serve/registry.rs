@@ -5,7 +5,6 @@ use std::{convert::Infallible, fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use blindbook::{
-    access::Callers,
     config::{CodeChannel, RegistryConfig},
     keyring::Keyring,
     registry::proof::{
@@ -33,7 +32,6 @@ const PENDING_PERIOD: Duration = Duration::from_secs(60);
 
 /// What the settings name, read and checked, before the data folder is opened.
 pub(super) struct Prepared {
-    callers: Callers,
     tokens: TokenIssuers,
     passports: PassportRules,
     identities: IdentityIssuers,
@@ -54,7 +52,7 @@ impl Prepared {
         let challenges =
             Challenges::new(pending.clone(), CHALLENGE_LIFETIME_S, CHALLENGES_PER_PROVIDER_PER_H)?;
         let proofs = Proofs::new(challenges, self.tokens, self.passports, self.identities);
-        let mut options = RegistryOptions::new(self.callers, proofs);
+        let mut options = RegistryOptions::new(proofs);
         if let Some((sender, key, signer)) = self.codes {
             let codes = Codes::new(pending, sender, key, CodeLimits::default())?;
             options.verification = Some(Verification { codes, signer });
@@ -118,7 +116,6 @@ pub(super) fn prepare(settings: &RegistryConfig, keyring: &Keyring) -> anyhow::R
         None => None,
     };
     Ok(Prepared {
-        callers: settings.callers.clone(),
         tokens,
         passports: PassportRules::new(anchors, addresses)?,
         identities: IdentityIssuers::new(identities)?,

@@ -1,5 +1,6 @@
 //! `blindbook.toml`: the settings of `serve`, checked before a port is bound.
 
+mod partners;
 mod registry;
 
 use std::{
@@ -10,10 +11,14 @@ use std::{
 
 use serde::Deserialize;
 
-pub use self::registry::{
-    CodeChannel, IdentityIssuerConfig, RegistryConfig, RegistryConfigError, TokenIssuerConfig,
-    WebhookConfig,
+pub use self::{
+    partners::PartnersConfigError,
+    registry::{
+        CodeChannel, IdentityIssuerConfig, RegistryConfig, RegistryConfigError, TokenIssuerConfig,
+        WebhookConfig,
+    },
 };
+use crate::{access::Partner, server::TlsFiles};
 
 /// The longest configuration that is read.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -50,7 +55,10 @@ pub enum ConfigError {
     /// A region that is no CLDR code.
     #[error("regions must be CLDR region codes of two capital letters, as \"DE\"")]
     Region,
-    /// The registry or one of its callers.
+    /// A partner, or what its certificate is verified with.
+    #[error(transparent)]
+    Partners(#[from] PartnersConfigError),
+    /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryConfigError),
     /// A log level that is none.
@@ -62,12 +70,7 @@ pub enum ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tls {
     /// PEM files.
-    Files {
-        /// Certificate chain, the server's first.
-        cert: PathBuf,
-        /// Private key.
-        key: PathBuf,
-    },
+    Files(TlsFiles),
     /// None: only behind a proxy that ends TLS, or on one machine.
     InsecurePlaintext,
 }
@@ -93,6 +96,8 @@ pub struct Config {
     pub store_cache_bytes: u64,
     /// CLDR region codes that the directory serves; empty for all.
     pub regions: Vec<String>,
+    /// The partners that nobody changes while the server runs.
+    pub partners: Vec<Partner>,
     /// The live registry; `None` if the directory changes by loads alone.
     pub registry: Option<RegistryConfig>,
     /// The level of the logs.
@@ -107,6 +112,8 @@ struct File {
     listen: SocketAddr,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+    client_crl: Option<PathBuf>,
     #[serde(default)]
     insecure_plaintext: bool,
     #[serde(default = "defaults::refresh_period_s")]
@@ -122,8 +129,10 @@ struct File {
     #[serde(default = "defaults::log")]
     log: String,
     registry: Option<registry::Section>,
+    #[serde(default, rename = "admin")]
+    admins: Vec<partners::AdminSection>,
     #[serde(default, rename = "caller")]
-    callers: Vec<registry::CallerSection>,
+    callers: Vec<partners::CallerSection>,
 }
 
 mod defaults {
@@ -163,6 +172,8 @@ impl Config {
             listen,
             tls_cert,
             tls_key,
+            client_ca: None,
+            client_crl: None,
             insecure_plaintext,
             refresh_period_s: defaults::refresh_period_s(),
             max_connections: defaults::max_connections(),
@@ -171,6 +182,7 @@ impl Config {
             regions: Vec::new(),
             log: defaults::log(),
             registry: None,
+            admins: Vec::new(),
             callers: Vec::new(),
         })
     }
@@ -200,7 +212,16 @@ impl Config {
 
     fn check(file: File) -> Result<Self, ConfigError> {
         let tls = match (file.tls_cert, file.tls_key, file.insecure_plaintext) {
-            (Some(cert), Some(key), false) => Tls::Files { cert, key },
+            (Some(cert), Some(key), false) => {
+                let (client_ca, client_crl) = (file.client_ca, file.client_crl);
+                if client_ca.is_none() && client_crl.is_some() {
+                    return Err(PartnersConfigError::CrlWithoutCa.into());
+                }
+                Tls::Files(TlsFiles { cert, key, client_ca, client_crl })
+            }
+            (None, None, true) if file.client_ca.is_some() || file.client_crl.is_some() => {
+                return Err(PartnersConfigError::ClientCaWithoutTls.into());
+            }
             (None, None, true) => Tls::InsecurePlaintext,
             _ => return Err(ConfigError::Tls),
         };
@@ -217,12 +238,9 @@ impl Config {
         if file.log.parse::<tracing::Level>().is_err() {
             return Err(ConfigError::Log);
         }
-        let tls_is_on = tls != Tls::InsecurePlaintext;
-        let registry = match file.registry {
-            Some(section) => Some(section.check(&file.callers, tls_is_on)?),
-            None if file.callers.is_empty() => None,
-            None => return Err(RegistryConfigError::NoRegistry.into()),
-        };
+        let client_ca = matches!(&tls, Tls::Files(files) if files.client_ca.is_some());
+        let partners = partners::check(&file.admins, &file.callers, client_ca)?;
+        let registry = file.registry.map(registry::Section::check).transpose()?;
         Ok(Self {
             data: file.data,
             keys: file.keys,
@@ -233,6 +251,7 @@ impl Config {
             bucket_cache_bytes: file.bucket_cache_bytes,
             store_cache_bytes: file.store_cache_bytes,
             regions: file.regions,
+            partners,
             registry,
             log: file.log,
         })
@@ -260,9 +279,9 @@ mod tests {
     fn the_shipped_configuration_is_accepted() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/blindbook.toml");
         let config = Config::read(&path).unwrap();
-        assert!(matches!(config.tls, Tls::Files { .. }));
-        let registry = config.registry.unwrap();
-        assert!(registry.client_ca.is_some() && registry.callers.has_uris());
+        let Tls::Files(files) = config.tls else { panic!("no TLS") };
+        assert!(files.client_ca.is_some() && config.registry.is_some());
+        assert!(!config.partners.is_empty());
     }
 
     #[test]

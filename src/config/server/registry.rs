@@ -1,12 +1,11 @@
-//! The sections `[registry]` and `[[caller]]`: who may change the directory,
-//! and which proofs count. Files that they name are read by whoever serves.
+//! The section `[registry]`: which proofs count. Files that it names are read by
+//! whoever serves.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
 use crate::{
-    access::{AccessError, Callers, Coverage, Role},
     bucket::DirectoryId,
     identifier::{IdentifierError, Provider},
 };
@@ -14,38 +13,11 @@ use crate::{
 /// Why the registry's settings are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryConfigError {
-    /// Callers of a directory that nobody may change.
-    #[error("a [[caller]] needs a section [registry]: add it, if only its header")]
-    NoRegistry,
-    /// A caller that cannot be listed.
-    #[error("a [[caller]] is refused: {0}")]
-    Access(#[from] AccessError),
-    /// A caller is known by one thing.
-    #[error("a [[caller]] has either a uri or a token")]
-    CallerName,
-    /// A role with what belongs to another.
-    #[error(
-        "a [[caller]] with role \"ap\" has a provider, one with role \"authority\" numbers or \
-         domains, and neither has both"
-    )]
-    CallerRole,
-    /// A token where certificates are.
-    #[error("a [[caller]] has a token only with insecure_plaintext: give it a certificate's uri")]
-    TokenWithTls,
-    /// A URI where no certificate can be.
-    #[error("a [[caller]] with a uri needs TLS, and [registry] client_ca, which verifies it")]
-    UriWithoutCa,
-    /// Authorities of certificates without TLS.
-    #[error("client_ca needs TLS: with insecure_plaintext callers have tokens")]
-    CaWithoutTls,
     /// Two ways to send codes.
     #[error("set code_spool or code_webhook, not both")]
     CodeChannels,
     /// Codes in a folder, for all who read it.
-    #[error(
-        "code_spool lets its readers claim anybody: it serves with insecure_plaintext, or with \
-         development = true"
-    )]
+    #[error("code_spool lets its readers claim anybody: it serves with development = true")]
     SpoolInProduction,
     /// Not a URL to send codes to.
     #[error("code_webhook must be an https:// URL, or http:// to this machine")]
@@ -126,10 +98,6 @@ impl IdentityIssuerConfig {
 /// The settings of a live registry, all checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryConfig {
-    /// PEM file of the authorities whose client certificates count.
-    pub client_ca: Option<PathBuf>,
-    /// Who may change the directory.
-    pub callers: Callers,
     /// How codes leave; `None` if this directory sends none.
     pub codes: Option<CodeChannel>,
     /// PEM file of the roots of authority over numbers.
@@ -147,7 +115,6 @@ pub struct RegistryConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Section {
-    client_ca: Option<PathBuf>,
     #[serde(default)]
     development: bool,
     code_spool: Option<PathBuf>,
@@ -176,65 +143,12 @@ struct TokenIssuerSection {
     jwk: PathBuf,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CallerSection {
-    uri: Option<String>,
-    token: Option<String>,
-    role: RoleName,
-    provider: Option<String>,
-    #[serde(default)]
-    numbers: Vec<String>,
-    #[serde(default)]
-    domains: Vec<String>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RoleName {
-    Ap,
-    Authority,
-}
-
-impl CallerSection {
-    fn role(&self) -> Result<Role, RegistryConfigError> {
-        let nothing_covered = self.numbers.is_empty() && self.domains.is_empty();
-        match (self.role, &self.provider) {
-            (RoleName::Ap, Some(name)) if nothing_covered => Ok(Role::Provider(provider(name)?)),
-            (RoleName::Authority, None) => {
-                Ok(Role::Authority(Coverage::new(&self.numbers, &self.domains)?))
-            }
-            _ => Err(RegistryConfigError::CallerRole),
-        }
-    }
-}
-
 impl Section {
-    pub(super) fn check(
-        mut self,
-        callers: &[CallerSection],
-        tls: bool,
-    ) -> Result<RegistryConfig, RegistryConfigError> {
-        if self.client_ca.is_some() && !tls {
-            return Err(RegistryConfigError::CaWithoutTls);
-        }
-        let mut listed = Callers::default();
-        for caller in callers {
-            let role = caller.role()?;
-            match (&caller.uri, &caller.token) {
-                (Some(_), None) if self.client_ca.is_none() => {
-                    return Err(RegistryConfigError::UriWithoutCa);
-                }
-                (Some(uri), None) => listed.add_uri(uri, role)?,
-                (None, Some(_)) if tls => return Err(RegistryConfigError::TokenWithTls),
-                (None, Some(token)) => listed.add_token(token, role)?,
-                _ => return Err(RegistryConfigError::CallerName),
-            }
-        }
+    pub(super) fn check(mut self) -> Result<RegistryConfig, RegistryConfigError> {
         let codes = match (self.code_spool.take(), self.code_webhook.take()) {
             (None, None) => None,
             (Some(_), Some(_)) => return Err(RegistryConfigError::CodeChannels),
-            (Some(folder), None) if !tls || self.development => Some(CodeChannel::Spool(folder)),
+            (Some(folder), None) if self.development => Some(CodeChannel::Spool(folder)),
             (Some(_), None) => return Err(RegistryConfigError::SpoolInProduction),
             (None, Some(url)) if is_webhook(&url) => {
                 let (token, ca) = (self.code_webhook_token.take(), self.code_webhook_ca.take());
@@ -256,8 +170,6 @@ impl Section {
             return Err(RegistryConfigError::SweepPeriod);
         }
         Ok(RegistryConfig {
-            client_ca: self.client_ca,
-            callers: listed,
             codes,
             passport_roots: self.passport_roots,
             verification_addresses: by_provider(&self.verification_addresses)?,
@@ -289,7 +201,7 @@ fn by_provider(
     texts.iter().map(|(name, text)| Ok((provider(name)?, text.clone()))).collect()
 }
 
-fn provider(name: &str) -> Result<Provider, RegistryConfigError> {
+pub(super) fn provider(name: &str) -> Result<Provider, RegistryConfigError> {
     Provider::parse(name)
         .map_err(|error| RegistryConfigError::Provider { name: name.into(), error })
 }
@@ -308,12 +220,7 @@ mod tests {
     use crate::config::{Config, ConfigError};
 
     const BASE: &str = "data = \"d\"\nkeys = \"k\"\nlisten = \"127.0.0.1:1\"\n";
-    const PLAIN: &str = "insecure_plaintext = true\n";
     const TLS: &str = "tls_cert = \"c\"\ntls_key = \"k\"\n";
-    const CA: &str = "[registry]\nclient_ca = \"ca.pem\"\n";
-    const AP: &str =
-        "[[caller]]\nuri = \"spiffe://wa.example/ap\"\nrole = \"ap\"\nprovider = \"wa.example\"\n";
-
     fn parse(parts: &[&str]) -> Result<Config, ConfigError> {
         Config::parse(&[&[BASE], parts].concat().concat())
     }
@@ -325,52 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_listed_by_certificate_or_where_there_is_none_by_token() {
-        let authority = "[[caller]]\nuri = \"spiffe://n.example/na\"\nrole = \"authority\"\nnumbers = [\"+1415\"]\ndomains = [\"mail.example\"]\n";
-        let registry = parse(&[TLS, CA, AP, authority]).unwrap().registry.unwrap();
-        let role = &registry.callers.by_uri("spiffe://wa.example/ap").unwrap().role;
-        assert_eq!(*role, Role::Provider(Provider::parse("wa.example").unwrap()));
-        let role = &registry.callers.by_uri("spiffe://n.example/na").unwrap().role;
-        assert!(matches!(role, Role::Authority(_)));
-
-        let token =
-            "[[caller]]\ntoken = \"0123456789abcdef\"\nrole = \"ap\"\nprovider = \"wa.example\"\n";
-        let registry = parse(&[PLAIN, "[registry]\n", token]).unwrap().registry.unwrap();
-        assert!(registry.callers.by_token("0123456789abcdef").is_some());
-        says(&[TLS, CA, token], "only with insecure_plaintext");
-        says(&[TLS, "[registry]\n", AP], "client_ca");
-        says(&[PLAIN, CA], "client_ca needs TLS");
-        says(&[TLS, AP], "[registry]");
-        says(&[PLAIN, token], "[registry]");
-    }
-
-    #[test]
-    fn callers_that_are_none_are_refused_with_clear_words() {
-        says(&[TLS, CA, AP, AP], "listed twice");
-        for (from, to, words) in [
-            ("\"ap\"", "\"operator\"", "expected `ap` or `authority`"),
-            ("\"ap\"", "\"authority\"", "role"),
-            ("provider = \"wa.example\"", "", "role"),
-            ("provider = \"wa.example\"", "provider = \"w a\"", "w a"),
-            ("provider = \"wa.example\"", "provider = \"wa.example\"\nnumbers = [\"+1\"]", "role"),
-            ("role = \"ap\"\nprovider = \"wa.example\"", "role = \"authority\"", "list some"),
-            ("uri = \"spiffe://wa.example/ap\"\n", "", "uri or a token"),
-            ("spiffe://wa.example/ap", "wa.example", "no URI"),
-            ("provider", "providr", "providr"),
-        ] {
-            says(&[TLS, CA, &AP.replace(from, to)], words);
-        }
-    }
-
-    #[test]
     fn codes_go_to_a_folder_only_in_development() {
         let spool = "[registry]\ncode_spool = \"codes\"\n";
         let codes = |parts: &[&str]| parse(parts).unwrap().registry.unwrap().codes;
-        assert_eq!(codes(&[PLAIN, spool]), Some(CodeChannel::Spool("codes".into())));
         let development = codes(&[TLS, spool, "development = true\n"]);
         assert_eq!(development, Some(CodeChannel::Spool("codes".into())));
         says(&[TLS, spool], "development");
-        says(&[PLAIN, spool, "code_webhook = \"https://sms.example/\"\n"], "not both");
+        says(&[TLS, spool, "code_webhook = \"https://sms.example/\"\n"], "not both");
         for (url, good) in [
             ("https://sms.example/send", true),
             ("http://127.0.0.1:8080/send", true),

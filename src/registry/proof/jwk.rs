@@ -4,10 +4,10 @@
 
 use std::fmt;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::signature::{
+use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::IgnoredAny};
 use sha2::{Digest as _, Sha256};
 
@@ -16,7 +16,7 @@ use super::ProofError;
 /// Largest set of keys that is read.
 const MAX_JWKS_BYTES: usize = 65_536;
 
-/// Largest RSA modulus that is taken, as ring's.
+/// Largest RSA modulus that is taken, as AWS-LC's.
 const MAX_MODULUS_BYTES: usize = 1024;
 
 const POINT_BYTES: usize = 65;
@@ -166,7 +166,7 @@ impl IssuerKey {
             "RSA" => {
                 let n = URL_SAFE_NO_PAD.decode(jwk.n.as_deref()?).ok()?;
                 let e = URL_SAFE_NO_PAD.decode(jwk.e.as_deref()?).ok()?;
-                // ring bounds the modulus at 2048 and 8192 bits when verifying.
+                // AWS-LC bounds the modulus at 2048 and 8192 bits when verifying.
                 if !(256..=MAX_MODULUS_BYTES).contains(&n.len()) || !(1..=8).contains(&e.len()) {
                     return None;
                 }

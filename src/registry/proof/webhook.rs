@@ -13,6 +13,7 @@ use ureq::{
 use zeroize::Zeroizing;
 
 use super::{CodeMessage, CodeSender, ProofError, SendError};
+use crate::tls::provider;
 
 /// What a delivery may take in all.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -63,7 +64,7 @@ impl WebhookSender {
                 "a webhook's token is printable ASCII, without spaces",
             ));
         }
-        let mut tls = TlsConfig::builder();
+        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider());
         if let Some(pem) = roots_pem {
             let refused =
                 ProofError::Setting("a webhook's roots are certificates in PEM, at least one");

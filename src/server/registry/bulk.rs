@@ -15,7 +15,7 @@ use super::{Inner, RegistryError};
 use crate::{
     identifier::Provider,
     registry::LedgerError,
-    server::{gate::CallError, status},
+    server::{gate::CallError, peer::Caller, status},
     wire::{
         proto::{ClaimManyRequest, ClaimManyResponse},
         registry::{Claim, Claimed, Outcome},
@@ -30,6 +30,7 @@ const MOST_UNDER_WAY: usize = 64;
 /// away, no further claim is begun; a commit that was comes to its end.
 pub(in crate::server) struct Outcomes {
     inner: Arc<Inner>,
+    caller: Caller,
     provider: Provider,
     claims: Streaming<ClaimManyRequest>,
     read: Reading,
@@ -48,10 +49,11 @@ enum Reading {
 impl Outcomes {
     pub(super) fn new(
         inner: Arc<Inner>,
+        caller: Caller,
         provider: Provider,
         claims: Streaming<ClaimManyRequest>,
     ) -> Self {
-        Self { inner, provider, claims, read: Reading::Next(0), under_way: JoinSet::new() }
+        Self { inner, caller, provider, claims, read: Reading::Next(0), under_way: JoinSet::new() }
     }
 
     /// Begins as many claims as there may be under way.
@@ -65,8 +67,10 @@ impl Outcomes {
                 Poll::Ready(Some(Ok(request))) => {
                     self.read = Reading::Next(index + 1);
                     let (inner, provider) = (self.inner.clone(), self.provider.clone());
+                    // A call may last longer than its caller's standing.
+                    let still = self.caller.still().map_err(RegistryError::from);
                     self.under_way.spawn(async move {
-                        let claim = Claim::try_from(request).map_err(RegistryError::from);
+                        let claim = still.and_then(|()| Ok(Claim::try_from(request)?));
                         let outcome = match claim {
                             Ok(claim) => inner.claim(&provider, claim).await,
                             Err(error) => Err(error),

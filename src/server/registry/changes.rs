@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Inner, RegistryError};
 use crate::{
-    access::Caller,
+    access::Partner,
     identifier::{Provider, Ssi},
     registry::{CircleId, LedgerError, Mapped, PageToken, Which},
     wire::registry as wire,
@@ -33,7 +33,7 @@ impl Inner {
 
     pub(super) async fn release(
         &self,
-        caller: &Caller,
+        caller: &Partner,
         release: wire::Release,
     ) -> Result<wire::Released, RegistryError> {
         let released = match release.releases {

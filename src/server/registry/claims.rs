@@ -2,7 +2,7 @@
 
 use super::{Inner, RegistryError, changes::count};
 use crate::{
-    access::{Caller, Role},
+    access::{Partner, Role},
     identifier::Provider,
     registry::{Circle, Claim, Claimed, Port},
     wire::registry as wire,
@@ -24,14 +24,16 @@ impl Inner {
     /// up its own, or has authority over the identifier.
     pub(super) async fn port(
         &self,
-        caller: &Caller,
+        caller: &Partner,
         port: wire::Port,
     ) -> Result<wire::Ported, RegistryError> {
         let to = match (&caller.role, port.claim) {
-            (Role::Provider(own), Some(claim)) => Some(self.proved(own, claim).await?),
-            (Role::Provider(own), None) if port.from.as_ref() == Some(own) => None,
-            (Role::Provider(_), None) => return Err(RegistryError::PortOfAnother),
-            (Role::Authority(_), Some(_)) => return Err(RegistryError::NotAProvider),
+            (Role::Ap(own), Some(claim)) => Some(self.proved(own, claim).await?),
+            (Role::Ap(own), None) if port.from.as_ref() == Some(own) => None,
+            (Role::Ap(_), None) => return Err(RegistryError::PortOfAnother),
+            (Role::Authority(_), Some(_)) | (Role::Peer | Role::Admin, _) => {
+                return Err(RegistryError::NotAProvider);
+            }
             (Role::Authority(_), None) => {
                 caller.covers(&port.sii)?;
                 None

@@ -28,10 +28,10 @@ pub(super) use self::{error::RegistryError, sweeper::keep_swept};
 use super::{
     Clock,
     feed::{self, Feed},
-    peer::Peer,
+    peer::{Caller, PeerError},
 };
 use crate::{
-    access::{Caller, Role},
+    access::{Partner, Role},
     identifier::{Provider, Region, Sii},
     registry::Ledger,
     wire::{
@@ -75,34 +75,33 @@ impl Registry {
     pub(super) fn sweep_period(&self) -> std::time::Duration {
         self.0.options.sweep_period
     }
-
-    /// Who asks.
-    fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, RegistryError> {
-        // A request without a peer did not come through the gate.
-        let peer = request.extensions().get::<Arc<Peer>>().map_or(&Peer::Anonymous, AsRef::as_ref);
-        Ok(peer.caller(request.metadata().as_ref(), &self.0.options.callers)?)
-    }
-
-    /// The provider that asks.
-    fn provider<T>(&self, request: &Request<T>) -> Result<Provider, RegistryError> {
-        self.caller(request)?.provider().cloned()
-    }
 }
 
-impl Caller {
+/// The provider that asks.
+fn provider<T>(request: &Request<T>) -> Result<Provider, RegistryError> {
+    caller(request)?.partner.provider().cloned()
+}
+
+/// Who asks, as the gate let it in.
+fn caller<T>(request: &Request<T>) -> Result<&Caller, RegistryError> {
+    // A request without a caller did not come through the gate.
+    Ok(request.extensions().get().ok_or(PeerError::Unidentified)?)
+}
+
+impl Partner {
     fn provider(&self) -> Result<&Provider, RegistryError> {
         match &self.role {
-            Role::Provider(provider) => Ok(provider),
-            Role::Authority(_) => Err(RegistryError::NotAProvider),
+            Role::Ap(provider) => Ok(provider),
+            Role::Peer | Role::Authority(_) | Role::Admin => Err(RegistryError::NotAProvider),
         }
     }
 
     /// An authority that speaks for this identifier.
     fn covers(&self, sii: &Sii) -> Result<(), RegistryError> {
         match &self.role {
-            Role::Provider(_) => Err(RegistryError::NotAnAuthority),
             Role::Authority(coverage) if coverage.covers(sii) => Ok(()),
             Role::Authority(_) => Err(RegistryError::NotCovered),
+            Role::Ap(_) | Role::Peer | Role::Admin => Err(RegistryError::NotAnAuthority),
         }
     }
 }
@@ -145,7 +144,7 @@ impl RegistryService for Registry {
         &self,
         request: Request<proto::StartVerificationRequest>,
     ) -> Result<Response<proto::StartVerificationResponse>, Status> {
-        let provider = self.provider(&request)?;
+        let provider = provider(&request)?;
         let started = self.0.start_verification(&provider, checked(request)?).await?;
         Ok(Response::new(started.into()))
     }
@@ -154,7 +153,7 @@ impl RegistryService for Registry {
         &self,
         request: Request<proto::FinishVerificationRequest>,
     ) -> Result<Response<proto::FinishVerificationResponse>, Status> {
-        let provider = self.provider(&request)?;
+        let provider = provider(&request)?;
         let finished = self.0.finish_verification(&provider, checked(request)?).await?;
         Ok(Response::new(finished.into()))
     }
@@ -163,7 +162,7 @@ impl RegistryService for Registry {
         &self,
         request: Request<proto::StartChallengeRequest>,
     ) -> Result<Response<proto::StartChallengeResponse>, Status> {
-        let provider = self.provider(&request)?;
+        let provider = provider(&request)?;
         let started = self.0.start_challenge(&provider, checked(request)?).await?;
         Ok(Response::new(started.into()))
     }
@@ -172,7 +171,7 @@ impl RegistryService for Registry {
         &self,
         request: Request<proto::ClaimRequest>,
     ) -> Result<Response<proto::ClaimResponse>, Status> {
-        let provider = self.provider(&request)?;
+        let provider = provider(&request)?;
         let claimed = self.0.claim(&provider, checked(request)?).await?;
         Ok(Response::new(claimed.into()))
     }
@@ -183,15 +182,16 @@ impl RegistryService for Registry {
         &self,
         request: Request<Streaming<proto::ClaimManyRequest>>,
     ) -> Result<Response<Outcomes>, Status> {
-        let provider = self.provider(&request)?;
-        Ok(Response::new(Outcomes::new(self.0.clone(), provider, request.into_inner())))
+        let provider = provider(&request)?;
+        let caller = caller(&request)?.clone();
+        Ok(Response::new(Outcomes::new(self.0.clone(), caller, provider, request.into_inner())))
     }
 
     async fn set_preferences(
         &self,
         request: Request<proto::SetPreferencesRequest>,
     ) -> Result<Response<proto::SetPreferencesResponse>, Status> {
-        let provider = self.provider(&request)?;
+        let provider = provider(&request)?;
         self.0.set_preferences(&provider, checked(request)?).await?;
         Ok(Response::new(proto::SetPreferencesResponse {}))
     }
@@ -200,8 +200,8 @@ impl RegistryService for Registry {
         &self,
         request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseResponse>, Status> {
-        let caller = self.caller(&request)?;
-        let released = self.0.release(&caller, checked(request)?).await?;
+        let partner = caller(&request)?.partner.clone();
+        let released = self.0.release(&partner, checked(request)?).await?;
         Ok(Response::new(released.into()))
     }
 
@@ -209,8 +209,8 @@ impl RegistryService for Registry {
         &self,
         request: Request<proto::PortRequest>,
     ) -> Result<Response<proto::PortResponse>, Status> {
-        let caller = self.caller(&request)?;
-        let ported = self.0.port(&caller, checked(request)?).await?;
+        let partner = caller(&request)?.partner.clone();
+        let ported = self.0.port(&partner, checked(request)?).await?;
         Ok(Response::new(ported.into()))
     }
 
@@ -218,7 +218,7 @@ impl RegistryService for Registry {
         &self,
         request: Request<proto::ListRequest>,
     ) -> Result<Response<proto::ListResponse>, Status> {
-        let provider = self.provider(&request)?;
+        let provider = provider(&request)?;
         let listed = self.0.list(&provider, checked(request)?).await?;
         Ok(Response::new(listed.into()))
     }

@@ -2,6 +2,7 @@
 //! sentence, and google.rpc details for programs. No status repeats a value
 //! that was sent, and none tells what the disk said.
 
+mod admin;
 mod registry;
 
 use std::{collections::HashMap, time::Duration};
@@ -10,7 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 pub(super) use self::registry::refusal;
-use super::{gate::CallError, lookup::LookupError};
+use super::{gate::CallError, lookup::LookupError, peer::PeerError};
 use crate::{oprf::OprfError, store::StoreError, wire::WireError};
 
 /// The domain of every `google.rpc.ErrorInfo`.
@@ -60,6 +61,11 @@ impl Refusal {
         refusal
     }
 
+    /// Somebody may, but not the one who asks, or not with this proof.
+    fn denied(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Code::PermissionDenied, reason, message)
+    }
+
     /// Ours. The log has the cause, the peer does not.
     fn ours(reason: &'static str, message: &str) -> Self {
         Self::new(Code::Internal, reason, message)
@@ -87,6 +93,7 @@ impl From<CallError> for Status {
             CallError::Undecodable => Refusal::invalid("MALFORMED_MESSAGE", "message", message),
             CallError::Method => Refusal::new(Code::Unimplemented, "UNKNOWN_METHOD", message),
             CallError::Busy => Refusal::busy("calls"),
+            CallError::Peer(error) => peer(error),
         };
         refusal.status()
     }
@@ -111,6 +118,18 @@ impl From<LookupError> for Status {
             }
         };
         refusal.status()
+    }
+}
+
+/// Who calls is not let in.
+fn peer(error: PeerError) -> Refusal {
+    let message = error.to_string();
+    let unauthenticated = |reason| Refusal::new(Code::Unauthenticated, reason, message.as_str());
+    match error {
+        PeerError::Plaintext | PeerError::Unidentified => unauthenticated("CALLER_UNIDENTIFIED"),
+        PeerError::Lapsed => unauthenticated("CERTIFICATE_LAPSED"),
+        PeerError::Unknown => unauthenticated("CALLER_UNKNOWN"),
+        PeerError::Role { .. } => Refusal::denied("ROLE_NOT_ALLOWED", message),
     }
 }
 
@@ -163,6 +182,7 @@ fn store(error: &StoreError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::RoleKind;
 
     #[test]
     fn every_status_has_a_reason_of_this_domain_and_what_its_code_promises() {
@@ -176,6 +196,11 @@ mod tests {
             CallError::Undecodable,
             CallError::Method,
             CallError::Busy,
+            CallError::Peer(PeerError::Plaintext),
+            CallError::Peer(PeerError::Unidentified),
+            CallError::Peer(PeerError::Lapsed),
+            CallError::Peer(PeerError::Unknown),
+            CallError::Peer(PeerError::Role { allowed: &[], role: RoleKind::Peer }),
         ]
         .map(Status::from)
         .into_iter()

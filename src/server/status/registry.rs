@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::{Refusal, store, wire};
+use super::{Refusal, peer, store, wire};
 use crate::{
     registry::{
         LedgerError,
         proof::{Fault, ProofError},
     },
-    server::{feed::FeedError, peer::PeerError, registry::RegistryError},
+    server::{feed::FeedError, registry::RegistryError},
     wire::registry as wired,
 };
 
@@ -35,12 +35,7 @@ fn explain(error: &RegistryError) -> Refusal {
     match error {
         RegistryError::Wire(error) | RegistryError::Feed(FeedError::Wire(error)) => wire(*error),
         RegistryError::Region => Refusal::outdated("REGION_NOT_SERVED", "sii", message),
-        RegistryError::Peer(PeerError::Unidentified) => {
-            Refusal::new(Code::Unauthenticated, "CALLER_UNIDENTIFIED", message)
-        }
-        RegistryError::Peer(PeerError::Unknown) => {
-            Refusal::new(Code::Unauthenticated, "CALLER_UNKNOWN", message)
-        }
+        RegistryError::Peer(error) => peer(*error),
         RegistryError::NotAProvider => Refusal::denied("NOT_A_PROVIDER", message),
         RegistryError::NotAnAuthority => Refusal::denied("NOT_AN_AUTHORITY", message),
         RegistryError::NotCovered => Refusal::denied("NOT_COVERED", message),
@@ -56,11 +51,6 @@ fn explain(error: &RegistryError) -> Refusal {
 }
 
 impl Refusal {
-    /// Somebody may, but not the one who asks, or not with this proof.
-    fn denied(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::new(Code::PermissionDenied, reason, message)
-    }
-
     /// There is no room, or there was too much lately.
     fn exhausted(reason: &'static str, subject: &str, message: impl Into<String>) -> Self {
         let mut refusal = Self::new(Code::ResourceExhausted, reason, message);
@@ -199,7 +189,7 @@ mod tests {
     use super::*;
     use crate::{
         registry::proof::{PendingError, SendError},
-        server::ERROR_DOMAIN,
+        server::{ERROR_DOMAIN, peer::PeerError},
         store::StoreError,
         wire::WireError,
     };
