@@ -4,6 +4,7 @@
 
 mod callers;
 mod coverage;
+pub mod quota;
 
 pub use self::{
     callers::{Caller, Callers, MIN_TOKEN_BYTES, Role},
