@@ -4,25 +4,29 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 3] = [
+const PROTOS: [&str; 4] = [
     "proto/blindbook/v1/discovery.proto",
+    "proto/blindbook/v1/quota.proto",
     "proto/blindbook/v1/registry.proto",
     "proto/blindbook/v1/sidecar.proto",
 ];
 
 /// Messages that hold identifiers, users, tokens, codes or bucket numbers: they
 /// get a `Debug` of their own, in `wire`, that prints nothing.
-const SILENT: [&str; 31] = [
+const SILENT: [&str; 34] = [
     "AudienceChange",
     "ClaimManyRequest",
     "ClaimRequest",
     "ControlList",
     "ControlRelease",
     "DefaultChange",
+    "EvaluateRequest",
     "FinishVerificationRequest",
     "FinishVerificationResponse",
     "IdentityProof",
     "Invalidation",
+    "IssueTokensRequest",
+    "IssueTokensResponse",
     "ListRequest",
     "ListResponse",
     "ListedMapping",

@@ -47,6 +47,7 @@
 #![cfg_attr(feature = "server", doc = "| 2 | [`keyring`]: the only loader of keys |")]
 //! | 2 | [`clock`]: the time, as it is passed in |
 //! | 1 | [`oprf`], [`bucket`]: pure, no clock, no files, no runtime |
+#![cfg_attr(feature = "wire", doc = "| 1 | [`token`]: anonymous tokens, pure as well |")]
 //! | 0 | [`identifier`], [`epoch`], [`secret`] |
 //!
 //! A room imports only from lower floors, and siblings on the fourth never
@@ -65,6 +66,8 @@ pub mod identifier;
 pub mod oprf;
 pub mod secret;
 
+#[cfg(feature = "wire")]
+pub mod token;
 #[cfg(feature = "wire")]
 pub mod wire;
 

@@ -99,6 +99,13 @@ impl Callers {
         Some(caller.clone())
     }
 
+    /// Whether any partner is an application provider.
+    #[must_use]
+    pub fn has_providers(&self) -> bool {
+        let all = self.by_uri.values().chain(self.by_token.iter().map(|(_, caller)| caller));
+        all.into_iter().any(|caller| matches!(caller.role, Role::Provider(_)))
+    }
+
     /// Whether any partner has a token.
     #[must_use]
     pub const fn has_tokens(&self) -> bool {

@@ -5,6 +5,7 @@
 mod callers;
 mod coverage;
 pub mod quota;
+pub mod tokens;
 
 pub use self::{
     callers::{Caller, Callers, MIN_TOKEN_BYTES, Role},

@@ -76,6 +76,7 @@ mod pins;
 mod question;
 pub mod registry;
 mod state;
+pub mod tokens;
 mod versions;
 
 use std::{fmt, sync::Arc};
@@ -96,6 +97,7 @@ use self::{
     follow::Following,
     lookup::{Lookups, When},
     state::Parts,
+    tokens::Wallet,
     versions::Versions,
 };
 use crate::{bucket::DirectoryId, identifier::Sii, wire::Parameters};
@@ -137,7 +139,14 @@ impl Client {
             Following::load(&pool, &cache, &parts, options.reconnect, clock.clone()).await?;
         let directory = Directory::open(&options, &pool, &parts).await?;
         let pinned = options.max_prefix_bits;
-        let lookups = Lookups { pool, directory, versions, decoys, cache, circle, pinned, clock };
+        let wallet = match options.tokens.clone() {
+            Some(supply) => {
+                Some(Wallet::load(supply, &pool, options.identity, &parts, clock.clone()).await?)
+            }
+            None => None,
+        };
+        let lookups =
+            Lookups { pool, directory, versions, decoys, cache, circle, pinned, clock, wallet };
         Ok(Self { lookups: Arc::new(lookups), following })
     }
 
@@ -201,6 +210,19 @@ impl Client {
     #[must_use]
     pub fn follow(&self) -> Follower {
         Follower::new(Arc::clone(&self.following))
+    }
+
+    /// Has at least so many unspent tokens of today, on one's own schedule: what
+    /// is asked of the provider when a lookup needs it tells that there is one.
+    /// Without [`ClientOptions::tokens`] nothing is done.
+    ///
+    /// # Errors
+    /// The provider gives none, or the directory cannot be reached or lies.
+    pub async fn stock_tokens(&self, count: usize) -> Result<(), ClientError> {
+        match &self.lookups.wallet {
+            Some(wallet) => wallet.stock(count).await,
+            None => Ok(()),
+        }
     }
 
     /// The directory's parameters, fetched anew when the schedule says so.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 
-use super::ClientError;
+use super::{ClientError, tokens::TokenSupply};
 use crate::{
     bucket::{Circle, PrefixBits},
     clock::Clock,
@@ -49,6 +49,9 @@ pub struct ClientOptions {
     /// How many answers are kept, the oldest going first; with 0 each lookup
     /// asks the network.
     pub cached_answers: usize,
+    /// Where anonymous tokens come from, for a directory that asks for them; the
+    /// evaluations of a client without are not paid for.
+    pub tokens: Option<TokenSupply>,
     /// How soon [`Client::follow`](super::Client::follow) connects again.
     pub reconnect: Reconnect,
     /// What time it is.
@@ -87,6 +90,7 @@ impl ClientOptions {
             provider_keys: Vec::new(),
             circle: None,
             cached_answers: CACHED_ANSWERS,
+            tokens: None,
             reconnect: Reconnect::default(),
             clock: Clock::system(),
         }

@@ -21,18 +21,24 @@ use tonic_health::server::HealthService;
 
 use super::{
     ServerError, ServerOptions,
-    connection::{Call, Connection, Debt},
+    answer::{Answer, Leaving},
+    connection::{Connection, Debt},
     frames::Frames,
     lookup::Lookup,
     peer::Peer,
+    quota::{Payer, Quotas},
     registry::Registry,
     transcript::{Recording, Transcript},
 };
-use crate::wire::{
-    BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES,
-    proto::{
-        FILE_DESCRIPTOR_SET, discovery_service_server::DiscoveryServiceServer,
-        registry_service_server::RegistryServiceServer,
+use crate::{
+    token::{ELEMENTS_PER_TOKEN, SIGNATURE_BYTES, TOKEN_BYTES},
+    wire::{
+        BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES, MAX_ISSUED,
+        proto::{
+            FILE_DESCRIPTOR_SET, discovery_service_server::DiscoveryServiceServer,
+            quota_service_server::QuotaServiceServer,
+            registry_service_server::RegistryServiceServer,
+        },
     },
 };
 
@@ -122,6 +128,7 @@ enum Room {
 #[derive(Clone, Copy)]
 enum To {
     Discovery,
+    Quota,
     Registry,
     Health,
     Reflection,
@@ -142,10 +149,16 @@ impl Route {
                 Some(once(To::Discovery, SLACK_BYTES))
             }
             (DISCOVERY, "Evaluate") => {
-                Some(once(To::Discovery, most(&ELEMENT_BATCHES) * ELEMENT_BYTES + SLACK_BYTES))
+                let elements = most(&ELEMENT_BATCHES);
+                let tokens = elements / ELEMENTS_PER_TOKEN * TOKEN_BYTES;
+                Some(once(To::Discovery, elements * ELEMENT_BYTES + tokens + SLACK_BYTES))
             }
             (DISCOVERY, "FetchBuckets") => {
                 Some(once(To::Discovery, most(&BUCKET_BATCHES) * PREFIX_BYTES + SLACK_BYTES))
+            }
+            (QUOTA, "GetLimits" | "GetTokenKeys") => Some(once(To::Quota, SLACK_BYTES)),
+            (QUOTA, "IssueTokens") => {
+                Some(once(To::Quota, MAX_ISSUED * SIGNATURE_BYTES + SLACK_BYTES))
             }
             (REGISTRY, "StartVerification" | "FinishVerification" | "StartChallenge") => {
                 Some(once(To::Registry, MAX_NAMING_MESSAGE_BYTES))
@@ -178,6 +191,7 @@ impl Route {
 }
 
 const DISCOVERY: &str = <DiscoveryServiceServer<Lookup> as NamedService>::NAME;
+const QUOTA: &str = <QuotaServiceServer<Quotas> as NamedService>::NAME;
 const REGISTRY: &str = <RegistryServiceServer<Registry> as NamedService>::NAME;
 const HEALTH: &str = <HealthServer<HealthService> as NamedService>::NAME;
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
@@ -188,7 +202,10 @@ type Door = Arc<dyn Fn(Request<tonic::body::Body>) -> Answering + Send + Sync>;
 /// What lies behind the gate, for all connections.
 pub(super) struct Gate {
     discovery: DiscoveryServiceServer<Lookup>,
+    quota: QuotaServiceServer<Quotas>,
     registry: Option<RegistryServiceServer<Registry>>,
+    /// The same, to know who asks.
+    partners: Option<Registry>,
     health: HealthServer<HealthService>,
     reflection: Door,
     calls: Arc<Semaphore>,
@@ -210,7 +227,8 @@ impl Gate {
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
         // The descriptors hold more services than there are here.
-        let services = [Some(DISCOVERY), registry.as_ref().map(|_| REGISTRY), Some(HEALTH)];
+        let services =
+            [Some(DISCOVERY), Some(QUOTA), registry.as_ref().map(|_| REGISTRY), Some(HEALTH)];
         for service in services.into_iter().flatten().chain([REFLECTION]) {
             reflection = reflection.with_service_name(service);
         }
@@ -224,7 +242,9 @@ impl Gate {
             })
         };
         Ok(Self {
+            quota: QuotaServiceServer::new(lookup.quotas().clone()),
             discovery: DiscoveryServiceServer::new(lookup),
+            partners: registry.clone(),
             registry: registry.map(RegistryServiceServer::new),
             health,
             reflection: Arc::new(reflection),
@@ -246,6 +266,9 @@ impl Gate {
         let recording = self.transcript.as_ref().map(|transcript| {
             transcript.begin(connection.id, request.uri().path(), request.headers())
         });
+        let callers = self.partners.as_ref().map(Registry::callers);
+        let payer = Payer::of(&peer, request.headers(), callers);
+        request.extensions_mut().insert(payer);
         request.extensions_mut().insert(peer);
         let (response, permit) = self.pass(&connection, request, recording.as_ref()).await;
         if let Some(recording) = &recording {
@@ -292,6 +315,10 @@ impl Gate {
         let response = match route.to {
             To::Discovery => {
                 let Ok(response) = self.discovery.clone().call(request).await;
+                response
+            }
+            To::Quota => {
+                let Ok(response) = self.quota.clone().call(request).await;
                 response
             }
             To::Registry => match self.registry.clone() {
@@ -461,72 +488,6 @@ impl Body for Checked {
     }
 }
 
-/// What an answer holds while any byte of it is in memory.
-struct Leaving {
-    call: Call,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-/// The body of an answer.
-pub(super) struct Answer {
-    body: tonic::body::Body,
-    leaving: Arc<Leaving>,
-    recording: Option<Recording>,
-    frames: Frames,
-}
-
-/// A piece of an answer: the peer owes its taking, and its call is not over,
-/// until the transport has written it and lets go of it.
-struct Piece {
-    bytes: Bytes,
-    _debt: Debt,
-    _leaving: Arc<Leaving>,
-}
-
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
-        if let Some(recording) = &this.recording {
-            if let Some(piece) = frame.data_ref() {
-                recording.leaves(&mut this.frames, piece);
-            }
-            if let Some(trailers) = frame.trailers_ref() {
-                recording.ends(trailers);
-            }
-        }
-        let frame = frame.map_data(|bytes| {
-            Bytes::from_owner(Piece {
-                bytes,
-                _debt: this.leaving.call.connection().owe(),
-                _leaving: this.leaving.clone(),
-            })
-        });
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -535,6 +496,10 @@ mod tests {
     fn every_declared_method_has_a_route_and_no_other_has() {
         for method in ["GetParameters", "ListProviders", "Evaluate", "FetchBuckets"] {
             let route = Route::of(&format!("/blindbook.v1.DiscoveryService/{method}")).unwrap();
+            assert!(route.one_message && route.room == Room::Brief, "{method}");
+        }
+        for method in ["GetLimits", "GetTokenKeys", "IssueTokens"] {
+            let route = Route::of(&format!("/blindbook.v1.QuotaService/{method}")).unwrap();
             assert!(route.one_message && route.room == Room::Brief, "{method}");
         }
         for (method, one_message, room) in [

@@ -15,6 +15,7 @@
 //! `trace`): whoever sets up logs holds all others at warnings.
 
 mod accept;
+mod answer;
 mod cache;
 mod connection;
 mod evaluate;
@@ -27,6 +28,7 @@ mod options;
 mod peer;
 mod publish;
 mod published;
+mod quota;
 mod registry;
 mod status;
 mod tls;
@@ -44,11 +46,13 @@ use self::{
     health::Health,
     publish::Publisher,
     published::Published,
+    quota::{QuotaError, Quotas},
     registry::{Registry, keep_swept},
 };
 pub use self::{
     lookup::{Buckets, Lookup},
     options::ServerOptions,
+    quota::{Anonymous, QuotaOptions},
     registry::{RegistryOptions, Verification},
     status::ERROR_DOMAIN,
     tls::{mutual_tls_config, tls_config},
@@ -105,6 +109,10 @@ pub enum ServerError {
     /// What is remembered of the published sets is damaged.
     #[error("the record of what was published is damaged: restore the data folder from a backup")]
     Published,
+
+    /// A sealed token key does not open.
+    #[error("a token key does not open: restore the data folder and its keys from one backup")]
+    TokenKey,
 
     /// The registry cannot be opened, or its end not be written down.
     #[error(transparent)]
@@ -164,7 +172,18 @@ impl Server {
             signed.clone(),
         );
         publisher.refresh().await?;
-        let lookup = Lookup::new(store, keyring.clone(), active, signed, &options);
+        let quotas = Quotas::open(
+            generations.clone(),
+            keyring.clone(),
+            options.quotas.clone(),
+            options.threads(),
+            clock.clone(),
+        );
+        let quotas = quotas.await.map_err(|error| match error {
+            QuotaError::Store(error) => ServerError::Store(error),
+            _ => ServerError::TokenKey,
+        })?;
+        let lookup = Lookup::new(store, keyring.clone(), active, signed, quotas, &options);
         let (transcript, registry) = (None, None);
         Ok(Self {
             options,
@@ -256,6 +275,7 @@ impl Server {
                 feed.stop();
             }
         };
+        let quotas = self.lookup.quotas().clone();
         let (health_service, transcript) = (health.service(), self.transcript);
         let gate =
             Gate::new(self.lookup, self.registry, health_service, transcript, &self.options)?;
@@ -267,10 +287,11 @@ impl Server {
             never = self.publisher.keep(&health) => match never {},
         }
         tasks.shutdown().await;
+        let settled = quotas.settle().await;
         if let Some(ledger) = ledger {
             ledger.close().await?;
         }
-        Ok(())
+        Ok(settled?)
     }
 }
 

@@ -22,10 +22,13 @@ silent! {
     ControlList
     ControlRelease
     DefaultChange
+    EvaluateRequest
     FinishVerificationRequest
     FinishVerificationResponse
     IdentityProof
     Invalidation
+    IssueTokensRequest
+    IssueTokensResponse
     ListRequest
     ListResponse
     ListedMapping

@@ -113,4 +113,10 @@ impl Running {
         let _ = self.stop.send(());
         self.task.await.expect("no panic").expect("no fault");
     }
+
+    /// Ends it at once, and everything that it does.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|error| error.is_cancelled()));
+    }
 }

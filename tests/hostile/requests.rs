@@ -53,7 +53,8 @@ fn elements(count: usize) -> Vec<u8> {
 }
 
 fn evaluate(epoch: u32, elements: Vec<u8>) -> Vec<u8> {
-    proto::EvaluateRequest { epoch, blinded_elements: elements.into() }.encode_to_vec()
+    proto::EvaluateRequest { epoch, blinded_elements: elements.into(), ..Default::default() }
+        .encode_to_vec()
 }
 
 fn fetch(epoch: u32, directory: u32, bits: u32, prefixes: Vec<u32>) -> Vec<u8> {

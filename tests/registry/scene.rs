@@ -24,7 +24,10 @@ use blindbook::{
         verify_directory,
     },
     secret::Secret,
-    server::{Clock, RegistryOptions, Server, ServerOptions, Verification, mutual_tls_config},
+    server::{
+        Clock, QuotaOptions, RegistryOptions, Server, ServerOptions, Transcript, Verification,
+        mutual_tls_config,
+    },
     store::Generations as _,
     wire::proto::{self, registry_service_client::RegistryServiceClient},
 };
@@ -111,6 +114,7 @@ pub(crate) struct Scene {
     pub(crate) now_s: Arc<AtomicU64>,
     pub(crate) regions: Vec<String>,
     pub(crate) sweep_period: Duration,
+    pub(crate) quotas: QuotaOptions,
 }
 
 /// A running server.
@@ -136,6 +140,7 @@ impl Scene {
             now_s: Arc::new(AtomicU64::new(NOW_S)),
             regions: Vec::new(),
             sweep_period: Duration::from_secs(3600),
+            quotas: QuotaOptions::default(),
         }
     }
 
@@ -149,11 +154,17 @@ impl Scene {
     }
 
     pub(crate) async fn serve(&self) -> Served<'_> {
+        self.serve_recorded(None).await
+    }
+
+    /// A server, of whose calls a record is kept.
+    pub(crate) async fn serve_recorded(&self, transcript: Option<Arc<Transcript>>) -> Served<'_> {
         let (cert, key) = self.authority.server();
         let tls = mutual_tls_config(cert.as_bytes(), key.as_bytes(), self.authority.pem.as_bytes());
         let options = ServerOptions {
             tls: Some(tls.unwrap()),
             regions: self.regions.clone(),
+            quotas: self.quotas.clone(),
             ..ServerOptions::default()
         };
         let (generations, keyring) =
@@ -161,6 +172,10 @@ impl Scene {
         let server = Server::open(generations, keyring, options, self.clock()).await.unwrap();
         let challenges = Challenges::new(self.pending.clone(), 300, 100_000).unwrap();
         let server = server.with_registry(self.options(challenges.clone())).await.unwrap();
+        let server = match transcript {
+            Some(transcript) => server.record(transcript),
+            None => server,
+        };
         let ledger = server.ledger().unwrap();
         Served { scene: self, challenges, ledger, running: Running::start(server).await }
     }
@@ -273,6 +288,11 @@ impl Served<'_> {
 
     pub(crate) async fn stop(self) {
         self.running.stop().await;
+    }
+
+    /// Ends at once, as a killed process does.
+    pub(crate) async fn kill(self) {
+        self.running.kill().await;
     }
 }
 

@@ -7,6 +7,7 @@
 //! used.
 
 mod error;
+mod tokens;
 
 use std::{fmt, time::Duration};
 
@@ -24,7 +25,10 @@ pub use self::error::RegistryError;
 use super::{ClientError, connect};
 use crate::wire::{
     Checkpoint, Invalidations, Watch, WireError,
-    proto::{self, registry_service_client::RegistryServiceClient},
+    proto::{
+        self, quota_service_client::QuotaServiceClient,
+        registry_service_client::RegistryServiceClient,
+    },
     registry::{
         ChallengeStarted, Claim, Claimed, FinishVerification, List, Listed, Outcome, Port, Ported,
         Release, Released, SetPreferences, StartChallenge, StartVerification, VerificationFinished,
@@ -80,6 +84,7 @@ type Stub = RegistryServiceClient<Channel>;
 #[derive(Clone)]
 pub struct Registry {
     stub: Stub,
+    quota: QuotaServiceClient<Channel>,
     authorization: Option<MetadataValue<Ascii>>,
     deadline: Duration,
 }
@@ -113,8 +118,11 @@ impl Registry {
             value.set_sensitive(true);
             Ok::<_, ClientError>(value)
         });
-        let stub = Stub::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { stub, authorization: authorization.transpose()?, deadline: options.deadline })
+        let channel = endpoint.connect_lazy();
+        let quota = QuotaServiceClient::new(channel.clone());
+        let stub = Stub::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let (authorization, deadline) = (authorization.transpose()?, options.deadline);
+        Ok(Self { stub, quota, authorization, deadline })
     }
 
     /// Has a one-time code sent.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow};
 use blindbook::{
     config::{Config, Tls},
     keyring::Keyring,
-    server::{self, Clock, Server, ServerOptions},
+    server::{self, Anonymous, Clock, Server, ServerOptions},
     store::{Generations, SledGenerations, SledOptions},
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -109,8 +109,15 @@ async fn serve(config: Config) -> Outcome {
         max_connections: config.max_connections,
         cache_bytes: config.bucket_cache_bytes,
         regions: config.regions,
+        quotas: config.quotas,
         ..ServerOptions::default()
     };
+    if options.quotas.anonymous == Anonymous::Open {
+        tracing::warn!(
+            "anybody may evaluate without limit, and so walk through all numbers of a country: \
+             set [quota] anonymous = \"tokens\", or put something that limits before the server"
+        );
+    }
     let mut server = Server::open(generations, keyring, options, Clock::system()).await?;
     let mut tasks = JoinSet::new();
     if let Some((registry, pending)) = registry {

@@ -1,5 +1,6 @@
 //! `blindbook.toml`: the settings of `serve`, checked before a port is bound.
 
+mod quota;
 mod registry;
 
 use std::{
@@ -10,6 +11,9 @@ use std::{
 
 use serde::Deserialize;
 
+use crate::server::QuotaOptions;
+
+pub use self::quota::QuotaConfigError;
 pub use self::registry::{
     CodeChannel, IdentityIssuerConfig, RegistryConfig, RegistryConfigError, TokenIssuerConfig,
     WebhookConfig,
@@ -53,6 +57,9 @@ pub enum ConfigError {
     /// The registry or one of its callers.
     #[error(transparent)]
     Registry(#[from] RegistryConfigError),
+    /// The quotas.
+    #[error(transparent)]
+    Quota(#[from] QuotaConfigError),
     /// A log level that is none.
     #[error("log must be one of error, warn, info, debug, trace")]
     Log,
@@ -95,6 +102,8 @@ pub struct Config {
     pub regions: Vec<String>,
     /// The live registry; `None` if the directory changes by loads alone.
     pub registry: Option<RegistryConfig>,
+    /// How much may be asked, and by whom.
+    pub quotas: QuotaOptions,
     /// The level of the logs.
     pub log: String,
 }
@@ -122,6 +131,8 @@ struct File {
     #[serde(default = "defaults::log")]
     log: String,
     registry: Option<registry::Section>,
+    #[serde(default)]
+    quota: quota::Section,
     #[serde(default, rename = "caller")]
     callers: Vec<registry::CallerSection>,
 }
@@ -171,6 +182,7 @@ impl Config {
             regions: Vec::new(),
             log: defaults::log(),
             registry: None,
+            quota: quota::Section::default(),
             callers: Vec::new(),
         })
     }
@@ -223,6 +235,8 @@ impl Config {
             None if file.callers.is_empty() => None,
             None => return Err(RegistryConfigError::NoRegistry.into()),
         };
+        let issues = registry.as_ref().is_some_and(|registry| registry.callers.has_providers());
+        let quotas = file.quota.check(tls_is_on, issues)?;
         Ok(Self {
             data: file.data,
             keys: file.keys,
@@ -234,6 +248,7 @@ impl Config {
             store_cache_bytes: file.store_cache_bytes,
             regions: file.regions,
             registry,
+            quotas,
             log: file.log,
         })
     }

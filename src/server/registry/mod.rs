@@ -31,7 +31,7 @@ use super::{
     peer::Peer,
 };
 use crate::{
-    access::{Caller, Role},
+    access::{Caller, Callers, Role},
     identifier::{Provider, Region, Sii},
     registry::Ledger,
     wire::{
@@ -70,6 +70,11 @@ impl Registry {
 
     pub(super) fn feed(&self) -> &Feed {
         &self.0.feed
+    }
+
+    /// The partners.
+    pub(super) fn callers(&self) -> &Callers {
+        &self.0.options.callers
     }
 
     pub(super) fn sweep_period(&self) -> std::time::Duration {
