@@ -25,6 +25,7 @@ mod vectors;
 mod world;
 
 use std::{
+    fmt::Write as _,
     io,
     sync::{Arc, Mutex},
 };
@@ -104,7 +105,7 @@ async fn no_level_logs_tokens_or_who_pays() {
     // Neither do messages and errors, however they are printed.
     let mut printed = format!("{request:?} {tokens:?} {blinded:?} {key:?} {:?}", scene.quotas);
     for status in &said {
-        printed.push_str(&format!("{status} {status:?}"));
+        write!(printed, "{status} {status:?}").unwrap();
     }
     served.stop().await;
 

@@ -18,7 +18,8 @@ struct Vectors {
     secret_key: String,
     #[serde(rename = "pkS")]
     public_key: String,
-    vectors: Vec<Vector>,
+    #[serde(rename = "vectors")]
+    all: Vec<Vector>,
 }
 
 #[derive(Deserialize)]
@@ -78,8 +79,8 @@ fn the_vectors_of_the_rfc_hold() {
     let public = PublicKey::decode(&bytes(&vectors.public_key)).unwrap();
     assert_eq!(secret.public(), &public);
     assert_eq!(secret.public().encoded(), bytes(&vectors.public_key));
-    assert_eq!(vectors.vectors.len(), 2);
-    for vector in &vectors.vectors {
+    assert_eq!(vectors.all.len(), 2);
+    for vector in &vectors.all {
         // TokenRequest: type, last byte of the key's id, blinded message.
         let request = bytes(&vector.token_request);
         assert_eq!(request[..2], TOKEN_TYPE.to_be_bytes());

@@ -69,8 +69,12 @@ impl Pool {
     /// Prepares the channels. Each connects when it is first used, and again
     /// after it broke.
     pub(super) fn open(options: &ClientOptions) -> Result<Self, ClientError> {
+        let identity = options
+            .certificate
+            .as_ref()
+            .map(|partner| Identity::from_pem(&partner.chain_pem, partner.key_pem.as_slice()));
         let endpoint =
-            endpoint(&options.server, options.ca_pem.as_deref(), None, options.deadline)?;
+            endpoint(&options.server, options.ca_pem.as_deref(), identity, options.deadline)?;
         let channels = (0..options.connections).map(|_| endpoint.connect_lazy()).collect();
         Ok(Self { endpoint, channels, next: AtomicUsize::new(0), deadline: options.deadline })
     }

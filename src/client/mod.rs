@@ -84,7 +84,7 @@ use std::{fmt, sync::Arc};
 pub use answer::{Answer, Distrust, Found, Unverified};
 pub use error::{ClientError, Fault};
 pub use follow::{Follower, Link};
-pub use options::{ClientOptions, Reconnect};
+pub use options::{ClientCertificate, ClientOptions, Reconnect};
 pub use state::{FolderState, MemoryState, Part, Shard, State, StateError};
 
 pub use crate::{bucket::Circle, clock::Clock};

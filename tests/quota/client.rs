@@ -11,7 +11,7 @@ use std::{
 
 use blindbook::{
     client::{
-        Client, ClientError, ClientOptions, FolderState, MemoryState, State,
+        Client, ClientCertificate, ClientError, ClientOptions, FolderState, MemoryState, State,
         tokens::{IssueTokens, TokenSource, TokenSourceError, TokenSupply},
     },
     server::{QuotaOptions, Transcript},
@@ -27,20 +27,20 @@ use crate::{
 
 /// What the backend of a user's provider does.
 #[derive(Clone)]
-struct Backend {
-    asker: Arc<Mutex<Asker>>,
+pub(crate) struct Backend {
+    pub(crate) asker: Arc<Mutex<Asker>>,
     issued: Arc<AtomicUsize>,
     /// A provider that alters what it hands on.
     alters: bool,
 }
 
 impl Backend {
-    async fn of(served: &Served<'_>) -> Self {
+    pub(crate) async fn of(served: &Served<'_>) -> Self {
         let asker = Arc::new(Mutex::new(Asker::ap(served, "wa.example").await));
         Self { asker, issued: Arc::default(), alters: false }
     }
 
-    fn issued(&self) -> usize {
+    pub(crate) fn issued(&self) -> usize {
         self.issued.load(Ordering::SeqCst)
     }
 }
@@ -76,7 +76,7 @@ async fn client(
 }
 
 /// With room for buckets.
-async fn roomy() -> Scene {
+pub(crate) async fn roomy() -> Scene {
     let anonymous_bytes = QuotaOptions::default().anonymous_bytes;
     Scene { quotas: QuotaOptions { anonymous_bytes, ..tight() }, ..Scene::new().await }
 }
@@ -132,6 +132,30 @@ async fn lookups_are_paid_with_tokens_and_what_is_known_costs_none() {
         }
     }
     assert_eq!(spent, 1 + 64 + 31 + 1);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_that_looks_up_for_itself_needs_no_tokens() {
+    let scene = roomy().await;
+    let served = scene.serve().await;
+    let identity = scene.directory.keyring.identity().verifying_key();
+    let (cert, key) = scene.authority.partner_pem(&["spiffe://wa.example/ap"]);
+    let mut options = ClientOptions::new(served.url(), identity);
+    options.ca_pem = Some(scene.authority.pem.clone().into());
+    options.clock = scene.clock();
+    options.certificate = Some(ClientCertificate {
+        chain_pem: cert.into(),
+        key_pem: zeroize::Zeroizing::new(key.into()),
+    });
+    let partner = Client::connect(options, Arc::new(MemoryState::new())).await.unwrap();
+    let who = sii("tel:+14155550123");
+    for _ in 0..3 {
+        partner.lookup(&who).await.unwrap();
+        partner.refresh(&who).await.unwrap();
+    }
+    let left = Asker::ap(&served, "wa.example").await.limits().await;
+    assert_eq!(left.elements.unwrap().available, Some(1024 - 2), "what is known costs nothing");
     served.stop().await;
 }
 

@@ -15,6 +15,7 @@ mod client;
 #[path = "../common/mod.rs"]
 #[allow(dead_code, clippy::expect_used, reason = "shared with tests that use other parts of it")]
 mod common;
+mod lost;
 mod partners;
 #[path = "../registry/scene.rs"]
 #[allow(dead_code, reason = "shared with tests that use other parts of it")]

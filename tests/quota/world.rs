@@ -119,7 +119,7 @@ pub(crate) fn finalize(blinded: &[Blinded], signatures: &[u8], key: &PublicKey) 
 
 /// A fresh batch of so many elements, not paid for.
 pub(crate) fn batch(count: u32) -> EvaluateRequest {
-    let inputs: Vec<_> = (0..count).map(|n| n.to_be_bytes()).collect();
+    let inputs: Vec<_> = (0..count).map(u32::to_be_bytes).collect();
     let batch = BlindedBatch::blind(&inputs, &mut rand::rng()).unwrap();
     EvaluateRequest {
         epoch: 1,

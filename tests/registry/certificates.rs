@@ -32,12 +32,18 @@ impl Authority {
 
     /// Certificate and key of a partner with these URIs.
     pub(crate) fn partner(&self, uris: &[&str]) -> Identity {
+        let (cert, key) = self.partner_pem(uris);
+        Identity::from_pem(cert, key)
+    }
+
+    /// The same, as text.
+    #[allow(dead_code, reason = "shared with tests that need no text")]
+    pub(crate) fn partner_pem(&self, uris: &[&str]) -> (String, String) {
         let mut params = CertificateParams::new(vec!["partner.example".to_owned()]).unwrap();
         let uris = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap()));
         params.subject_alt_names.extend(uris);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let (cert, key) = self.issue(&params);
-        Identity::from_pem(cert, key)
+        self.issue(&params)
     }
 
     fn issue(&self, params: &CertificateParams) -> (String, String) {

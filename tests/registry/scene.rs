@@ -291,6 +291,7 @@ impl Served<'_> {
     }
 
     /// Ends at once, as a killed process does.
+    #[allow(dead_code, reason = "shared with tests that stop theirs")]
     pub(crate) async fn kill(self) {
         self.running.kill().await;
     }

@@ -21,7 +21,6 @@ pub enum Outcome {
 
 /// What was charged, to give it back by [`Meter::refund`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
 pub struct Charge {
     cost_ns: u64,
     at_ns: u64,
