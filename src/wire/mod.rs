@@ -24,7 +24,7 @@ pub use invalidations::{
 };
 pub use parameters::{EpochKey, Parameters};
 pub use providers::{KeySuccession, Provider, ProviderList};
-pub use quota::{IssueTokens, MAX_ISSUED, TokenKeys, issued_from_proto};
+pub use quota::{IssueTokens, LimitTold, LimitsTold, MAX_ISSUED, TokenKeys, issued_from_proto};
 pub use signed::SignedBody;
 
 use crate::identifier::IdentifierError;

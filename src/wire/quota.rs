@@ -123,6 +123,50 @@ impl From<IssueTokens> for proto::IssueTokensRequest {
     }
 }
 
+/// A limit as the directory tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitTold {
+    /// In 86,400 seconds.
+    pub per_day: u64,
+    /// At once.
+    pub burst: u64,
+    /// How many could be asked now; unknown of a limit that many share.
+    pub available: Option<u64>,
+    /// In how many seconds the burst is whole again; unknown with it.
+    pub full_in_s: Option<u64>,
+}
+
+/// The limits of whoever asked. One that is absent does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitsTold {
+    /// Evaluated elements.
+    pub elements: Option<LimitTold>,
+    /// Bytes of buckets.
+    pub bucket_bytes: Option<LimitTold>,
+    /// Tokens for users.
+    pub tokens: Option<LimitTold>,
+    /// Whether evaluations are paid with tokens.
+    pub tokens_required: bool,
+    /// How many elements a token pays.
+    pub elements_per_token: u32,
+}
+
+impl From<proto::GetLimitsResponse> for LimitsTold {
+    fn from(response: proto::GetLimitsResponse) -> Self {
+        let told = |limit: proto::Limit| {
+            let proto::Limit { per_day, burst, available, full_in_s } = limit;
+            LimitTold { per_day, burst, available, full_in_s }
+        };
+        Self {
+            elements: response.elements.map(told),
+            bucket_bytes: response.bucket_bytes.map(told),
+            tokens: response.tokens.map(told),
+            tokens_required: response.tokens_required,
+            elements_per_token: response.elements_per_token,
+        }
+    }
+}
+
 /// The blind signatures of an answer to `asked` messages.
 ///
 /// # Errors

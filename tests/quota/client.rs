@@ -135,6 +135,36 @@ async fn lookups_are_paid_with_tokens_and_what_is_known_costs_none() {
     served.stop().await;
 }
 
+/// Hit and miss: the same calls, of the same sizes, for the same price.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hit_costs_what_a_miss_costs_and_looks_the_same() {
+    let scene = roomy().await;
+    let transcript = Arc::new(Transcript::new());
+    let served = scene.serve_recorded(Some(transcript.clone())).await;
+    let (hit, miss) = (sii("tel:+14155550123"), sii("tel:+14155550124"));
+    served.claimed(&hit, "wa.example", "alice").await;
+    let backend = Backend::of(&served).await;
+    let mut seen = Vec::new();
+    for (who, found) in [(&hit, 1), (&miss, 0)] {
+        let user = client(&scene, &served, Some(&backend), Arc::new(MemoryState::new())).await;
+        let before = (transcript.calls().len(), backend.issued());
+        assert_eq!(user.lookup(who).await.unwrap().mappings.len(), found);
+        user.refresh(who).await.unwrap();
+        let mut calls: Vec<_> = transcript
+            .calls()
+            .split_off(before.0)
+            .into_iter()
+            .map(|call| (call.path, call.request.len(), call.response_messages, call.status))
+            .collect();
+        // Two calls of a lookup go out at once.
+        calls.sort();
+        seen.push((calls, backend.issued() - before.1));
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert!(seen[0].0.iter().any(|(path, ..)| path.ends_with("/Evaluate")));
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partner_that_looks_up_for_itself_needs_no_tokens() {
     let scene = roomy().await;

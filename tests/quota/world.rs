@@ -42,7 +42,7 @@ impl Asker {
         Self::partner(served, &format!("spiffe://{name}/ap")).await
     }
 
-    fn on(channel: Channel) -> Self {
+    pub(crate) fn on(channel: Channel) -> Self {
         Self {
             discovery: DiscoveryServiceClient::new(channel.clone()),
             quota: QuotaServiceClient::new(channel),

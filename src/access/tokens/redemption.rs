@@ -13,6 +13,8 @@ use crate::{
 pub struct Redeemed {
     /// The day of their key.
     pub day: Day,
+    /// Which key that is.
+    pub key_id: [u8; 32],
     /// What they are remembered by.
     pub names: Vec<SpentName>,
     /// What they pay for: a hash of all that was asked, tokens too.
@@ -61,7 +63,8 @@ pub fn redeem(
     for part in asked.iter().copied().chain([tokens]) {
         hash.update(&(part.len() as u64).to_be_bytes()).update(part);
     }
-    Ok(Redeemed { day, names, request: *hash.finalize().as_bytes() })
+    let (key_id, request) = (*key.id(), *hash.finalize().as_bytes());
+    Ok(Redeemed { day, key_id, names, request })
 }
 
 #[cfg(test)]

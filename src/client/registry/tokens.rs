@@ -4,10 +4,21 @@
 use super::{Registry, RegistryError};
 use crate::{
     client::tokens::{SIGNATURE_BYTES, TokenSource, TokenSourceError},
-    wire::{IssueTokens, issued_from_proto, proto},
+    wire::{IssueTokens, LimitsTold, issued_from_proto, proto},
 };
 
 impl Registry {
+    /// The caller's limits, and what is left of them.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: refused, or not reached.
+    pub async fn limits(&self) -> Result<LimitsTold, RegistryError> {
+        let request = self.request(proto::GetLimitsRequest {});
+        let response = self.quota.clone().get_limits(request).await;
+        let response = response.map_err(|status| RegistryError::of(&status, self.deadline))?;
+        Ok(response.into_inner().into())
+    }
+
     /// Has the directory sign what users blinded. The provider sees neither
     /// their tokens nor their lookups; bound what each of them gets.
     ///

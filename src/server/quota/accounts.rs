@@ -167,3 +167,56 @@ impl Charged {
         self.shared.account().refund(self.counted, self.charge, clock.now_s());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryGenerations;
+
+    const NOW_S: u64 = 1_800_000_000;
+
+    /// How many single elements are granted to many who ask at once.
+    async fn granted(accounts: &Arc<Accounts>) -> u64 {
+        let tasks: Vec<_> = (0..16)
+            .map(|_| {
+                let accounts = Arc::clone(accounts);
+                tokio::spawn(async move {
+                    let (options, clock) = (QuotaOptions::default(), Clock::new(|| NOW_S));
+                    let mut granted = 0;
+                    let charge = async || {
+                        accounts.charge("a", &options, Counted::Elements, 64, &clock).await
+                    };
+                    while charge().await.is_ok() {
+                        granted += 64;
+                    }
+                    granted
+                })
+            })
+            .collect();
+        let mut all = 0;
+        for task in tasks {
+            all += task.await.unwrap();
+        }
+        all
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_at_once_get_the_burst_and_no_more_and_nor_does_another_start() {
+        let generations: Arc<dyn Generations> = Arc::new(MemoryGenerations::default());
+        let accounts = Arc::new(Accounts::new(generations.clone()));
+        let burst = Limits::DEFAULT.elements.burst();
+        assert_eq!(granted(&accounts).await, burst);
+        // After a crash, and after a stop in order.
+        let crashed = Arc::new(Accounts::new(generations.clone()));
+        assert_eq!(granted(&crashed).await, 0);
+        accounts.settle().await.unwrap();
+        assert_eq!(granted(&Arc::new(Accounts::new(generations.clone()))).await, 0);
+        // Few writes for many charges: a record, and nothing else.
+        assert_eq!(generations.meta_list("quota/").await.unwrap().len(), 1);
+        generations.meta_put("quota/a", vec![1]).await.unwrap();
+        let damaged = Accounts::new(generations);
+        let options = QuotaOptions::default();
+        let refused = damaged.meter("a", &options, Counted::Elements).await;
+        assert!(matches!(refused, Err(QuotaError::Store(StoreError::Damaged(_)))));
+    }
+}

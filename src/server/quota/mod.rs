@@ -178,8 +178,14 @@ impl Quotas {
         let Paid::Tokens(redeemed) = paid else { return Ok(()) };
         let (day, hash) = (redeemed.day.number(), redeemed.request);
         match self.0.spent.spend(day, names(&redeemed), hash).await? {
-            Spent::New | Spent::Again => Ok(()),
             Spent::Other => Err(QuotaError::TokenSpent),
+            // What was spent is forgotten after its key: with the key still
+            // there, it is remembered.
+            Spent::New | Spent::Again => {
+                let keys = self.0.keys.known();
+                let key = keys.key(redeemed.day).map(|key| *key.public().id());
+                if key == Some(redeemed.key_id) { Ok(()) } else { Err(QuotaError::TokenInvalid) }
+            }
         }
     }
 
