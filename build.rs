@@ -4,16 +4,17 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "proto/blindbook/v1/admin.proto",
     "proto/blindbook/v1/discovery.proto",
+    "proto/blindbook/v1/quota.proto",
     "proto/blindbook/v1/registry.proto",
     "proto/blindbook/v1/sidecar.proto",
 ];
 
 /// Messages that hold identifiers, users, tokens, codes or bucket numbers: they
 /// get a `Debug` of their own, in `wire`, that prints nothing.
-const SILENT: [&str; 39] = [
+const SILENT: [&str; 42] = [
     "ApplicationProvider",
     "AudienceChange",
     "ClaimManyRequest",
@@ -21,10 +22,13 @@ const SILENT: [&str; 39] = [
     "ControlList",
     "ControlRelease",
     "DefaultChange",
+    "EvaluateRequest",
     "FinishVerificationRequest",
     "FinishVerificationResponse",
     "IdentityProof",
     "Invalidation",
+    "IssueTokensRequest",
+    "IssueTokensResponse",
     "ListPartnersRequest",
     "ListPartnersResponse",
     "ListRequest",

@@ -48,6 +48,7 @@
 #![cfg_attr(feature = "tls", doc = "| 2 | `tls`: TLS 1.3 and its one cryptographic library |")]
 //! | 2 | [`clock`]: the time, as it is passed in |
 //! | 1 | [`oprf`], [`bucket`]: pure, no clock, no files, no runtime |
+#![cfg_attr(feature = "wire", doc = "| 1 | [`token`]: anonymous tokens, pure as well |")]
 //! | 0 | [`identifier`], [`epoch`], [`secret`] |
 //!
 //! A room imports only from lower floors, and siblings on the fourth never
@@ -68,6 +69,8 @@ pub mod secret;
 
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "wire")]
+pub mod token;
 #[cfg(feature = "wire")]
 pub mod wire;
 

@@ -110,7 +110,8 @@ async fn no_level_logs_an_element_or_a_prefix_not_even_of_refused_requests() {
     let mut raw = DiscoveryServiceClient::new(channel);
     let number = numbers[0].get();
     let odd = [0xa7_u8; 64];
-    let evaluate = EvaluateRequest { epoch: 1, blinded_elements: odd.to_vec().into() };
+    let evaluate =
+        EvaluateRequest { epoch: 1, blinded_elements: odd.to_vec().into(), ..Default::default() };
     let refused = raw.evaluate(evaluate).await.unwrap_err();
     assert_tells_nothing("a status", format!("{refused:?}").as_bytes(), &forms(&odd[..32]));
     let fetch = |prefix_bits, prefix: u32| FetchBucketsRequest {

@@ -137,6 +137,7 @@ async fn every_active_epoch_answers_and_no_older_one() {
         let request = EvaluateRequest {
             epoch: asked,
             blinded_elements: batch.blinded_elements().to_vec().into(),
+            ..Default::default()
         };
         let answer = client.evaluate(request).await.unwrap().into_inner();
         let evaluations = Evaluation::check(answer, inputs.len()).unwrap();
@@ -316,7 +317,8 @@ async fn a_transcript_holds_every_call_as_it_arrived() {
     let mut client = server.client().await;
     client.get_parameters(GetParametersRequest {}).await.unwrap();
     assert_eq!(fetched(&directory, &server, fetch(&directory, 4, vec![1, 2, 3, 4])).await.len(), 4);
-    let refused = EvaluateRequest { epoch: 7, blinded_elements: vec![0x5a; 64].into() };
+    let refused =
+        EvaluateRequest { epoch: 7, blinded_elements: vec![0x5a; 64].into(), ..Default::default() };
     client.evaluate(refused).await.unwrap_err();
     server.stop().await;
 

@@ -27,7 +27,9 @@ use std::{
 use blindbook::{
     bucket::{BUCKET_BYTES, Bucket, BucketNumber, PrefixBits},
     epoch::Epoch,
-    store::{BulkBucket, Committed, Generations as _, Row, SledGenerations, SledOptions, Store},
+    store::{
+        BulkBucket, Committed, Generations as _, Row, SledGenerations, SledOptions, Spent, Store,
+    },
 };
 use rand::RngExt as _;
 use store::{
@@ -77,6 +79,14 @@ fn paged_rows(version: u64) -> Vec<Row> {
     rows
 }
 
+macro_rules! ensure {
+    ($holds:expr, $($what:tt)*) => {
+        if !$holds {
+            return Err(format!($($what)*));
+        }
+    };
+}
+
 fn acknowledge(what: &str, value: u64) {
     println!("\nack {what} {value}");
 }
@@ -90,6 +100,7 @@ fn part() {
         match part.as_str() {
             "commit" => commit_for_ever(Path::new(&data)).await,
             "promote" => promote_for_ever(Path::new(&data)).await,
+            "spend" => spend_for_ever(Path::new(&data)).await,
             "fail" => commit_until_it_fails(Path::new(&data)).await,
             other => panic!("no such part: {other}"),
         }
@@ -160,6 +171,61 @@ async fn promote_for_ever(data: &Path) {
     }
 }
 
+/// The tokens of a task's `turn`th request, and the request.
+fn tokens(task: u64, turn: u64) -> (Vec<[u8; 16]>, [u8; 32]) {
+    let hash = |what: u64| {
+        let parts = [task, turn, what].map(u64::to_be_bytes);
+        *blake3::hash(parts.as_flattened()).as_bytes()
+    };
+    let name = |what| hash(what)[..16].try_into().unwrap();
+    ((1..=4).map(name).collect(), hash(0))
+}
+
+async fn spend_for_ever(data: &Path) {
+    let generations = SledGenerations::open(data, OPTIONS).await.unwrap();
+    let spent = generations.spent_tokens().await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let spent = Arc::clone(&spent);
+            tokio::spawn(async move {
+                for turn in 1.. {
+                    let (names, request) = tokens(task, turn);
+                    let outcome = spent.spend(7, names, request).await.unwrap();
+                    assert_ne!(outcome, Spent::Other);
+                    acknowledge(&format!("spent/{task}"), turn);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+/// Whether all requests that were acknowledged are remembered, and no other
+/// gets their tokens.
+async fn remembers(data: &Path, acknowledged: &BTreeMap<String, u64>) -> Result<(), String> {
+    let generations =
+        SledGenerations::open(data, OPTIONS).await.map_err(|error| error.to_string())?;
+    let fault = |error: blindbook::store::StoreError| error.to_string();
+    let spent = generations.spent_tokens().await.map_err(fault)?;
+    for (what, last) in acknowledged {
+        let task = what.strip_prefix("spent/").unwrap().parse().unwrap();
+        for turn in 1..=*last {
+            let (names, request) = tokens(task, turn);
+            let known = spent.look(7, names.clone(), request).await.map_err(fault)?;
+            ensure!(known == Spent::Again, "{what}: request {turn} of {last} is {known:?}");
+            let other = spent.look(7, names, [0; 32]).await.map_err(fault)?;
+            ensure!(other == Spent::Other, "{what}: the tokens of {turn} are {other:?}");
+        }
+        // One that was on its way is there whole or not at all.
+        let (names, request) = tokens(task, last + 1);
+        let next = spent.look(7, names, request).await.map_err(fault)?;
+        ensure!(next != Spent::Other, "{what}: request {} is there by halves", last + 1);
+    }
+    Ok(())
+}
+
 async fn commit_until_it_fails(data: &Path) {
     let generations = SledGenerations::open(data, OPTIONS).await.unwrap();
     let store = current(&generations).await;
@@ -217,14 +283,6 @@ fn run(
         assert!(child.wait().unwrap().success());
     }
     reader.join().unwrap()
-}
-
-macro_rules! ensure {
-    ($holds:expr, $($what:tt)*) => {
-        if !$holds {
-            return Err(format!($($what)*));
-        }
-    };
 }
 
 /// Whether the folder holds all that was acknowledged, and only whole versions.
@@ -347,6 +405,18 @@ fn killed_while_promoting_one_generation_or_the_other_is_whole() {
     assert!(all["turn"] > 8, "hardly anything was promoted");
 }
 
+#[test]
+fn killed_while_spending_every_spent_token_is_remembered() {
+    let data = TempDir::new().unwrap();
+    let mut all = BTreeMap::new();
+    for round in 0..6 {
+        all.extend(run("spend", data.path(), Some(some_time(700)), &[]));
+        wait_for(remembers(data.path(), &all))
+            .unwrap_or_else(|lost| panic!("round {round}: {lost}"));
+    }
+    assert!(all.values().sum::<u64>() > 100, "hardly anything was spent");
+}
+
 /// A part that ran with the power-loss library, and what it acknowledged.
 struct PowerLoss {
     root: TempDir,
@@ -405,6 +475,23 @@ fn after_a_power_loss_one_generation_or_the_other_is_whole() {
                 .unwrap_or_else(|what| panic!("round {round}, seed {seed}: {what}"));
         }
     }
+}
+
+#[test]
+fn after_a_power_loss_every_spent_token_is_remembered() {
+    let mut total = 0;
+    for (round, most_ms) in [200, 700, 1200].into_iter().enumerate() {
+        let lost = PowerLoss::run("spend", Some(some_time(most_ms)), &[]);
+        total += lost.acknowledged.values().sum::<u64>();
+        wait_for(remembers(&lost.left(&Later::Nothing, "nothing"), &lost.acknowledged))
+            .unwrap_or_else(|what| panic!("round {round}: {what}"));
+        for seed in 0..4 {
+            let left = lost.left(&Later::Some(seed), &format!("some-{seed}"));
+            wait_for(remembers(&left, &lost.acknowledged))
+                .unwrap_or_else(|what| panic!("round {round}, seed {seed}: {what}"));
+        }
+    }
+    assert!(total > 50, "hardly anything was spent: {total}");
 }
 
 /// The proof that the tests above can fail: with sled's own flush alone, or

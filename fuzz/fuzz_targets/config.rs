@@ -7,7 +7,11 @@
 
 use std::path::Path;
 
-use blindbook::config::{Config, Tls};
+use blindbook::{
+    access::quota::Limits,
+    config::{Config, Tls},
+    server::Anonymous,
+};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
 fuzz_target!(|data: &[u8]| -> Corpus {
@@ -58,5 +62,34 @@ fn written(config: &Config) -> String {
     set("store_cache_bytes", number(config.store_cache_bytes));
     set("regions", config.regions.clone().into());
     set("log", config.log.clone().into());
+    let limits = |limits: &Limits| {
+        let mut table = toml::Table::new();
+        for (name, value) in [
+            ("elements_per_day", limits.elements.per_day()),
+            ("elements_burst", limits.elements.burst()),
+            ("bucket_bytes_per_day", limits.bytes.per_day()),
+            ("bucket_bytes_burst", limits.bytes.burst()),
+            ("users", limits.tokens.per_day() / Limits::TOKENS_PER_USER),
+        ] {
+            table.insert(name.into(), number(value));
+        }
+        table
+    };
+    let quotas = &config.quotas;
+    let mut quota = limits(&quotas.partner);
+    let anonymous = match quotas.anonymous {
+        Anonymous::Open => "open",
+        Anonymous::Tokens => "tokens",
+    };
+    quota.insert("anonymous".into(), anonymous.into());
+    quota.insert("anonymous_bytes_per_day".into(), number(quotas.anonymous_bytes.per_day()));
+    quota.insert("anonymous_bytes_burst".into(), number(quotas.anonymous_bytes.burst()));
+    let partners = quotas.partners.iter().map(|(alias, own)| {
+        let mut table = limits(own);
+        table.insert("alias".into(), alias.clone().into());
+        toml::Value::Table(table)
+    });
+    quota.insert("partner".into(), partners.collect::<Vec<_>>().into());
+    set("quota", quota.into());
     table.to_string()
 }

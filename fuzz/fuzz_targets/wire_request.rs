@@ -8,6 +8,7 @@
 
 use blindbook::{
     bucket::{BUCKET_BYTES, PrefixBits},
+    token::TOKEN_BYTES,
     wire::{
         BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES, Evaluate, Evaluation, Fetch,
         MAX_BUCKETS_PER_FETCH, WireError, bucket_from_proto, bucket_to_proto, proto,
@@ -50,6 +51,8 @@ fn evaluate_request(request: proto::EvaluateRequest) {
         Ok(checked) => {
             let bytes = checked.blinded_elements.len();
             assert!(ELEMENT_BATCHES.iter().any(|batch| batch * ELEMENT_BYTES == bytes));
+            let tokens = checked.tokens.len();
+            assert!(tokens == 0 || tokens == bytes / ELEMENT_BYTES / 2 * TOKEN_BYTES);
             let back = proto::EvaluateRequest::from(checked.clone());
             assert_eq!(back, sent, "the checked form lost or added something");
             assert!(Evaluate::try_from(again(&back)).is_ok_and(|twice| twice == checked));

@@ -6,8 +6,10 @@
 mod coverage;
 mod partner;
 mod partners;
+pub mod quota;
 mod record;
 mod rights;
+pub mod tokens;
 
 pub use self::{
     coverage::Coverage,

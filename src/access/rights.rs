@@ -28,6 +28,7 @@ const fn right(service: &'static str, method: &'static str, who: Who) -> Right {
 }
 
 const DISCOVERY: &str = "blindbook.v1.DiscoveryService";
+const QUOTA: &str = "blindbook.v1.QuotaService";
 const REGISTRY: &str = "blindbook.v1.RegistryService";
 const ADMIN: &str = "blindbook.v1.AdminService";
 const HEALTH: &str = "grpc.health.v1.Health";
@@ -43,6 +44,9 @@ pub const RIGHTS: &[Right] = &[
     right(DISCOVERY, "ListProviders", Who::Anybody),
     right(DISCOVERY, "Evaluate", Who::Anybody),
     right(DISCOVERY, "FetchBuckets", Who::Anybody),
+    right(QUOTA, "GetLimits", Who::Anybody),
+    right(QUOTA, "GetTokenKeys", Who::Anybody),
+    right(QUOTA, "IssueTokens", PROVIDERS),
     right(REGISTRY, "StartVerification", PROVIDERS),
     right(REGISTRY, "FinishVerification", PROVIDERS),
     right(REGISTRY, "StartChallenge", PROVIDERS),

@@ -24,7 +24,7 @@ use crate::wire::{
     MAX_INVALIDATIONS_BYTES, Watch,
     proto::{
         WatchInvalidationsRequest, WatchInvalidationsResponse,
-        discovery_service_client::DiscoveryServiceClient,
+        discovery_service_client::DiscoveryServiceClient, quota_service_client::QuotaServiceClient,
         registry_service_client::RegistryServiceClient,
     },
 };
@@ -79,20 +79,31 @@ impl Pool {
     /// Prepares the channels. Each connects when it is first used, and again
     /// after it broke.
     pub(super) fn open(options: &ClientOptions) -> Result<Self, ClientError> {
-        let link = link(&options.server, options.ca_pem.as_deref(), None, options.deadline)?;
+        let identity = options.certificate.as_ref();
+        let identity = identity.map(|own| (own.chain_pem.as_slice(), own.key_pem.as_slice()));
+        let link = link(&options.server, options.ca_pem.as_deref(), identity, options.deadline)?;
         let channels = (0..options.connections).map(|_| link.connect_lazy()).collect();
         Ok(Self { link, channels, next: AtomicUsize::new(0), deadline: options.deadline })
     }
 
-    /// The next channel in turn.
+    /// The next channel in turn, for lookups.
     pub(super) fn stub(&self) -> Result<Stub, ClientError> {
+        Ok(Stub::new(self.channel()?).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    /// The same for limits and token keys.
+    pub(super) fn quota_stub(&self) -> Result<QuotaServiceClient<Channel>, ClientError> {
+        let stub = QuotaServiceClient::new(self.channel()?);
+        Ok(stub.max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    fn channel(&self) -> Result<Channel, ClientError> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         // There is at least one channel: the options were checked.
-        let channel = self
-            .channels
+        self.channels
             .get(turn % self.channels.len().max(1))
-            .ok_or(ClientError::Option { option: "connections", rule: "must be 1 to 64" })?;
-        Ok(Stub::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES))
+            .cloned()
+            .ok_or(ClientError::Option { option: "connections", rule: "must be 1 to 64" })
     }
 
     /// The same for the one long message.

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::state::{Part, StateError};
+use super::{
+    state::{Part, StateError},
+    tokens::TokenSourceError,
+};
 use crate::{
     bucket::{MappingError, PrefixBits},
     epoch::Epoch,
@@ -250,7 +253,26 @@ pub enum ClientError {
     )]
     InvalidationsMalformed(WireError),
 
+    /// The token keys are not signed by the pinned identity.
+    #[error(
+        "the token keys are not signed by the pinned identity key: they were altered on the way or \
+         by the server; do not trust this server"
+    )]
+    TokenKeysForged,
+    /// The signatures that came back are not of the directory's published key.
+    #[error(
+        "the tokens are not signed by the key that the directory publishes: the application \
+         provider or the directory may be marking this client; none of them is used"
+    )]
+    TokensForged,
+
     // Client and server do not fit each other.
+    /// Well signed, but not what this version reads.
+    #[error(
+        "the token keys are not of the kind this client reads ({0}): bring client and server to \
+         the same version"
+    )]
+    TokenKeysMalformed(WireError),
     /// Well signed, but not what this version reads.
     #[error(
         "the directory's parameters are not of the kind this client reads ({0}): bring client and \
@@ -297,6 +319,18 @@ pub enum ClientError {
     /// The server is overloaded, or a quota is used up.
     #[error("the server takes no more calls now (load or quota): wait before you ask again")]
     Exhausted,
+    /// The application provider gave no tokens.
+    #[error("the application provider gave no tokens ({0}): wait until it does, or look up less")]
+    TokensRefused(
+        /// What it says.
+        TokenSourceError,
+    ),
+    /// The directory issues tokens of another day than this clock shows.
+    #[error(
+        "the directory issues no tokens for today, as this machine's clock has it: check the \
+         clock, or try again if a day ends just now"
+    )]
+    TokensExpired,
     /// The server does not serve this client.
     #[error(
         "the server does not serve this client (gRPC status {0:?}): ask its operator for access"
@@ -389,14 +423,19 @@ impl ClientError {
             | Self::MappingForged { .. }
             | Self::ProviderUnknown { .. }
             | Self::ProviderKeyChanged { .. }
-            | Self::InvalidationsMalformed(_) => Fault::Server,
-            Self::ParametersMalformed(_)
+            | Self::InvalidationsMalformed(_)
+            | Self::TokenKeysForged
+            | Self::TokensForged => Fault::Server,
+            Self::TokenKeysMalformed(_)
+            | Self::ParametersMalformed(_)
             | Self::ProvidersMalformed(_)
             | Self::DirectoryTooDeep { .. }
             | Self::CallRefused(_) => Fault::Incompatible,
             Self::Unreachable(_)
             | Self::DeadlineExceeded(_)
             | Self::Exhausted
+            | Self::TokensRefused(_)
+            | Self::TokensExpired
             | Self::Denied(_)
             | Self::ServerFailed(_) => Fault::Network,
             Self::Address

@@ -8,6 +8,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use bytes::Bytes;
 use rand::seq::SliceRandom as _;
 use tokio::{task::JoinHandle, time::timeout_at};
 
@@ -20,6 +21,7 @@ use super::{
     directory::{Directory, View},
     exchange::{Exchanged, Failed, OutputsByEpoch},
     question::{Asked, Blinded, Question, batches},
+    tokens::Wallet,
     versions::Versions,
 };
 use crate::{
@@ -39,6 +41,8 @@ pub(super) struct Lookups {
     pub(super) circle: Option<Circle>,
     pub(super) pinned: PrefixBits,
     pub(super) clock: Clock,
+    /// What pays for evaluations, where they cost something.
+    pub(super) wallet: Option<Wallet>,
 }
 
 /// When the network is asked.
@@ -157,13 +161,20 @@ impl Lookups {
         let question = Arc::new(Question::new(asked));
         let mut view = self.directory.view().await?;
         let mut known = self.known(&question, &view);
-        let mut blinded = None;
+        let (mut blinded, mut tokens) = (None, Bytes::new());
         let (mut may_reconnect, mut may_refresh) = (true, true);
         loop {
             if known.is_none() && blinded.is_none() {
                 blinded = Some(self.blind(&question).await?);
             }
-            let requests = question.requests(blinded.as_deref(), &view.parameters, self.pinned)?;
+            let mut requests =
+                question.requests(blinded.as_deref(), &view.parameters, self.pinned)?;
+            if let (Some(evaluate), Some(wallet)) = (&mut requests.evaluate, &self.wallet) {
+                if tokens.is_empty() {
+                    tokens = wallet.take(question.tokens()).await?;
+                }
+                evaluate.tokens = tokens.clone();
+            }
             match self.exchange(blinded.as_ref(), known.as_ref(), &requests, &view).await {
                 Ok(exchanged) => {
                     let (cache, circle) = (Arc::clone(&self.cache), self.circle.is_some());
@@ -182,6 +193,8 @@ impl Lookups {
                     let newer =
                         if may_refresh { self.directory.newer_than(&view).await? } else { None };
                     may_refresh = false;
+                    // The epoch changes the request, and they may have paid this one.
+                    tokens = Bytes::new();
                     view = newer.ok_or_else(|| self.contradiction(&stale, &view))?;
                     known = self.known(&question, &view);
                 }

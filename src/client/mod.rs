@@ -78,6 +78,7 @@ mod pins;
 mod question;
 pub mod registry;
 mod state;
+pub mod tokens;
 mod versions;
 
 use std::{fmt, sync::Arc};
@@ -85,7 +86,7 @@ use std::{fmt, sync::Arc};
 pub use answer::{Answer, Distrust, Found, Unverified};
 pub use error::{ClientError, Fault};
 pub use follow::{Follower, Link};
-pub use options::{ClientOptions, Reconnect};
+pub use options::{ClientCertificate, ClientOptions, Reconnect};
 pub use state::{FolderState, MemoryState, Part, Shard, State, StateError};
 
 pub use crate::{bucket::Circle, clock::Clock};
@@ -98,6 +99,7 @@ use self::{
     follow::Following,
     lookup::{Lookups, When},
     state::Parts,
+    tokens::Wallet,
     versions::Versions,
 };
 use crate::{bucket::DirectoryId, identifier::Sii, wire::Parameters};
@@ -139,7 +141,14 @@ impl Client {
             Following::load(&pool, &cache, &parts, options.reconnect, clock.clone()).await?;
         let directory = Directory::open(&options, &pool, &parts).await?;
         let pinned = options.max_prefix_bits;
-        let lookups = Lookups { pool, directory, versions, decoys, cache, circle, pinned, clock };
+        let wallet = match options.tokens.clone() {
+            Some(supply) => {
+                Some(Wallet::load(supply, &pool, options.identity, &parts, clock.clone()).await?)
+            }
+            None => None,
+        };
+        let lookups =
+            Lookups { pool, directory, versions, decoys, cache, circle, pinned, clock, wallet };
         Ok(Self { lookups: Arc::new(lookups), following })
     }
 
@@ -203,6 +212,19 @@ impl Client {
     #[must_use]
     pub fn follow(&self) -> Follower {
         Follower::new(Arc::clone(&self.following))
+    }
+
+    /// Has at least so many unspent tokens of today, on one's own schedule: what
+    /// is asked of the provider when a lookup needs it tells that there is one.
+    /// Without [`ClientOptions::tokens`] nothing is done.
+    ///
+    /// # Errors
+    /// The provider gives none, or the directory cannot be reached or lies.
+    pub async fn stock_tokens(&self, count: usize) -> Result<(), ClientError> {
+        match &self.lookups.wallet {
+            Some(wallet) => wallet.stock(count).await,
+            None => Ok(()),
+        }
     }
 
     /// The directory's parameters, fetched anew when the schedule says so.

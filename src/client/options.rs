@@ -1,11 +1,12 @@
 //! What a client is told: which directory, how to reach it, and how much it
 //! may tell.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use ed25519_dalek::VerifyingKey;
+use zeroize::Zeroizing;
 
-use super::ClientError;
+use super::{ClientError, tokens::TokenSupply};
 use crate::{
     bucket::{Circle, PrefixBits},
     clock::Clock,
@@ -34,6 +35,9 @@ pub struct ClientOptions {
     /// there are none. Whatever TLS says, every answer is checked against
     /// `identity`.
     pub ca_pem: Option<Vec<u8>>,
+    /// For a partner of the directory, whose account pays. It says who asks:
+    /// never for a person.
+    pub certificate: Option<ClientCertificate>,
     /// The most bits of a placement that are sent, whatever the server signs.
     pub max_prefix_bits: PrefixBits,
     /// How long one exchange may take, its one retry included.
@@ -49,10 +53,28 @@ pub struct ClientOptions {
     /// How many answers are kept, the oldest going first; with 0 each lookup
     /// asks the network.
     pub cached_answers: usize,
+    /// Where anonymous tokens come from, for a directory that asks for them; the
+    /// evaluations of a client without are not paid for.
+    pub tokens: Option<TokenSupply>,
     /// How soon [`Client::follow`](super::Client::follow) connects again.
     pub reconnect: Reconnect,
     /// What time it is.
     pub clock: Clock,
+}
+
+/// The certificate of a partner that looks up for itself.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    /// The chain, PEM, the partner's own first.
+    pub chain_pem: Vec<u8>,
+    /// Its private key, PEM.
+    pub key_pem: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCertificate(..)")
+    }
 }
 
 /// The pauses before a lost connection is made again: each twice the one
@@ -81,12 +103,14 @@ impl ClientOptions {
             server: server.into(),
             identity,
             ca_pem: None,
+            certificate: None,
             max_prefix_bits: PrefixBits::new(MAX_PREFIX_BITS).unwrap_or(PrefixBits::ZERO),
             deadline: Duration::from_secs(10),
             connections: 4,
             provider_keys: Vec::new(),
             circle: None,
             cached_answers: CACHED_ANSWERS,
+            tokens: None,
             reconnect: Reconnect::default(),
             clock: Clock::system(),
         }

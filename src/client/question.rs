@@ -1,6 +1,7 @@
 //! One batch: which lookups it holds, in which order its elements and its
 //! prefixes stand, and the bytes that ask for them.
 
+use bytes::Bytes;
 use rand::{CryptoRng, seq::SliceRandom as _};
 use zeroize::Zeroizing;
 
@@ -10,8 +11,12 @@ use crate::{
     identifier::Sii,
     oprf::{BlindedBatch, Output},
     secret::Secret,
+    token::ELEMENTS_PER_TOKEN,
     wire::{BUCKET_BATCHES, Evaluate, Fetch, MAX_BUCKETS_PER_FETCH, Parameters, proto},
 };
+
+/// Elements of one lookup: its own, and the circle's or one of chance.
+const ELEMENTS_PER_LOOKUP: usize = 2;
 
 /// One lookup of a batch.
 pub(super) enum Asked {
@@ -90,6 +95,11 @@ impl Question {
         self.asked.iter().zip(&self.placements)
     }
 
+    /// How many tokens its evaluation costs: one for each lookup.
+    pub(super) const fn tokens(&self) -> usize {
+        self.asked.len() * ELEMENTS_PER_LOOKUP / ELEMENTS_PER_TOKEN
+    }
+
     /// What names each lookup, in the same order.
     pub(super) fn inputs(&self) -> impl Iterator<Item = &[u8]> {
         self.asked.iter().map(Asked::input)
@@ -127,7 +137,7 @@ impl Question {
         let right = right.collect();
         let evaluate = blinded.map(|blinded| {
             let blinded_elements = blinded.batch.blinded_elements().to_vec().into();
-            Evaluate { epoch, blinded_elements }.into()
+            Evaluate { epoch, blinded_elements, tokens: Bytes::new() }.into()
         });
         Ok(Requests { evaluate, fetch: fetch.into(), numbers, right })
     }

@@ -11,13 +11,15 @@ use anyhow::{Context as _, anyhow};
 use blindbook::{
     bucket::Circle,
     client::{
-        Answer, Client, ClientError, ClientOptions, FolderState, MemoryState, State, Unverified,
+        Answer, Client, ClientCertificate, ClientError, ClientOptions, FolderState, MemoryState,
+        State, Unverified,
     },
     identifier::{Provider, Region, Sii},
     keyring,
 };
 use clap::ValueEnum;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::{Failure, Outcome, input, logs, registry::circle, runtime};
 
@@ -39,6 +41,12 @@ pub(crate) struct Lookup {
     /// CA certificates, PEM, instead of the public ones
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// A partner's certificate chain, PEM: its account pays, and it says who asks
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// Region of numbers without `+`, as US
     #[arg(long, value_name = "CODE")]
     region: Option<Region>,
@@ -110,6 +118,11 @@ impl Lookup {
         }
         if let Some(path) = &self.circle {
             options.circle = Some(Circle::new(circle(path)?));
+        }
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
+            let (chain_pem, key_pem) = (read(cert)?, Zeroizing::new(read(key)?));
+            options.certificate = Some(ClientCertificate { chain_pem, key_pem });
         }
         for pair in &self.provider_keys {
             let (name, path) = pair

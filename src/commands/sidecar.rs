@@ -5,11 +5,12 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use blindbook::{
-    client::{ClientOptions, Fault, FolderState},
+    client::{ClientCertificate, ClientOptions, Fault, FolderState},
     config::{DirectoryConfig, Identity, SidecarConfig},
     keyring,
     sidecar::{DirectoryOptions, Listener, Sidecar, SidecarError, SidecarOptions},
 };
+use zeroize::Zeroizing;
 
 use super::{Failure, Outcome, input, logs, runtime, serve::shutdown};
 
@@ -78,6 +79,11 @@ fn client(config: &DirectoryConfig) -> anyhow::Result<ClientOptions> {
     let mut options = ClientOptions::new(&config.address, identity);
     if let Some(path) = &config.ca {
         options.ca_pem = Some(fs::read(path).with_context(|| path.display().to_string())?);
+    }
+    if let Some((cert, key)) = &config.certificate {
+        let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
+        let (chain_pem, key_pem) = (read(cert)?, Zeroizing::new(read(key)?));
+        options.certificate = Some(ClientCertificate { chain_pem, key_pem });
     }
     for (provider, path) in &config.provider_keys {
         options.provider_keys.push((provider.clone(), keyring::provider_public_key(path)?));

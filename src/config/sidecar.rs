@@ -72,6 +72,12 @@ pub enum SidecarConfigError {
         /// Which directory.
         String,
     ),
+    /// Half a certificate.
+    #[error("directory {0}: set both cert and key, or neither")]
+    Certificate(
+        /// Which directory.
+        String,
+    ),
     /// A route that is none.
     #[error("directory {directory}: serves: {error}")]
     Route {
@@ -110,6 +116,9 @@ pub struct DirectoryConfig {
     pub identity: Identity,
     /// CA certificates, PEM, instead of the public ones.
     pub ca: Option<PathBuf>,
+    /// Certificate chain and private key, PEM, by which the directory knows its
+    /// partner: that one's account pays.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// The folder in which its client remembers.
     pub state: PathBuf,
     /// What it is asked for unless the caller names a directory.
@@ -179,6 +188,8 @@ struct DirectoryTable {
     identity: Option<PathBuf>,
     identity_hex: Option<String>,
     ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
     state: PathBuf,
     /// Left out: everything.
     serves: Option<Vec<String>>,
@@ -308,6 +319,11 @@ fn directory(table: DirectoryTable) -> Result<DirectoryConfig, SidecarConfigErro
         }
         _ => return Err(SidecarConfigError::Identity(name)),
     };
+    let certificate = match (table.cert, table.key) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        _ => return Err(SidecarConfigError::Certificate(name)),
+    };
     let serves = match table.serves {
         None => Route::all(),
         Some(routes) => routes
@@ -330,6 +346,7 @@ fn directory(table: DirectoryTable) -> Result<DirectoryConfig, SidecarConfigErro
         address: table.address,
         identity,
         ca: table.ca,
+        certificate,
         state: table.state,
         serves,
         provider_keys,

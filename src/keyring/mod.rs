@@ -5,6 +5,7 @@
 //! their owner only. Everything secret is zeroised when dropped.
 
 mod generate;
+mod tokens;
 
 use std::{
     collections::BTreeMap,
@@ -114,6 +115,9 @@ pub enum KeyringError {
     /// A row was altered, or sealed under another at-rest key.
     #[error("a registry row does not open: it was altered, or at-rest.key is another directory's")]
     Row,
+    /// A token key was altered, or sealed under another at-rest key.
+    #[error("a token key does not open: it was altered, or at-rest.key is another directory's")]
+    TokenKey,
 }
 
 /// The file names in a folder of keys.

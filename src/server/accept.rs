@@ -22,7 +22,8 @@ use super::{
     peer::Peer,
 };
 
-/// Unread bytes of one request: twice the longest good one.
+/// Unread bytes of one request. Room for every good one but the largest batch
+/// with tokens, whose answer is a hundred times as long.
 const STREAM_WINDOW_BYTES: u32 = 32 << 10;
 
 /// Unread bytes of all requests of one connection.

@@ -27,16 +27,19 @@ use super::{
     frames::Frames,
     lookup::Lookup,
     peer::{Caller, Peer, PeerError},
+    quota::{Payer, Quotas},
     registry::Registry,
     transcript::{Recording, Transcript},
 };
 use crate::{
     access::{Partners, who_may},
+    token::{ELEMENTS_PER_TOKEN, SIGNATURE_BYTES, TOKEN_BYTES},
     wire::{
-        BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES,
+        BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES, MAX_ISSUED,
         proto::{
             FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
             discovery_service_server::DiscoveryServiceServer,
+            quota_service_server::QuotaServiceServer,
             registry_service_server::RegistryServiceServer,
         },
     },
@@ -134,6 +137,7 @@ enum Room {
 #[derive(Clone, Copy)]
 enum To {
     Discovery,
+    Quota,
     Registry,
     Admin,
     Health,
@@ -155,10 +159,16 @@ impl Route {
                 Some(once(To::Discovery, SLACK_BYTES))
             }
             (DISCOVERY, "Evaluate") => {
-                Some(once(To::Discovery, most(&ELEMENT_BATCHES) * ELEMENT_BYTES + SLACK_BYTES))
+                let elements = most(&ELEMENT_BATCHES);
+                let tokens = elements / ELEMENTS_PER_TOKEN * TOKEN_BYTES;
+                Some(once(To::Discovery, elements * ELEMENT_BYTES + tokens + SLACK_BYTES))
             }
             (DISCOVERY, "FetchBuckets") => {
                 Some(once(To::Discovery, most(&BUCKET_BATCHES) * PREFIX_BYTES + SLACK_BYTES))
+            }
+            (QUOTA, "GetLimits" | "GetTokenKeys") => Some(once(To::Quota, SLACK_BYTES)),
+            (QUOTA, "IssueTokens") => {
+                Some(once(To::Quota, MAX_ISSUED * SIGNATURE_BYTES + SLACK_BYTES))
             }
             (REGISTRY, "StartVerification" | "FinishVerification" | "StartChallenge") => {
                 Some(once(To::Registry, MAX_NAMING_MESSAGE_BYTES))
@@ -194,6 +204,7 @@ impl Route {
 }
 
 const DISCOVERY: &str = <DiscoveryServiceServer<Lookup> as NamedService>::NAME;
+const QUOTA: &str = <QuotaServiceServer<Quotas> as NamedService>::NAME;
 const REGISTRY: &str = <RegistryServiceServer<Registry> as NamedService>::NAME;
 const ADMIN: &str = <AdminServiceServer<Admin> as NamedService>::NAME;
 const HEALTH: &str = <HealthServer<HealthService> as NamedService>::NAME;
@@ -214,6 +225,7 @@ pub(super) struct Services {
 pub(super) struct Gate {
     partners: Option<Partners>,
     discovery: DiscoveryServiceServer<Lookup>,
+    quota: QuotaServiceServer<Quotas>,
     registry: Option<RegistryServiceServer<Registry>>,
     admin: Option<AdminServiceServer<Admin>>,
     health: HealthServer<HealthService>,
@@ -239,6 +251,7 @@ impl Gate {
         // The descriptors hold more services than there are here.
         let services = [
             Some(DISCOVERY),
+            Some(QUOTA),
             registry.as_ref().map(|_| REGISTRY),
             admin.as_ref().map(|_| ADMIN),
             Some(HEALTH),
@@ -257,6 +270,7 @@ impl Gate {
         };
         Ok(Self {
             partners,
+            quota: QuotaServiceServer::new(lookup.quotas().clone()),
             discovery: DiscoveryServiceServer::new(lookup),
             registry: registry.map(RegistryServiceServer::new),
             admin: admin.map(AdminServiceServer::new),
@@ -280,6 +294,7 @@ impl Gate {
         let recording = self.transcript.as_ref().map(|transcript| {
             transcript.begin(connection.id, request.uri().path(), request.headers())
         });
+        request.extensions_mut().insert(Payer::of(&peer, self.partners.as_ref()));
         let caller = self.caller(&peer, request.uri().path());
         let passing = match caller {
             Ok(Some(caller)) => {
@@ -307,7 +322,7 @@ impl Gate {
         match to {
             To::Registry => self.registry.is_some(),
             To::Admin => self.admin.is_some(),
-            To::Discovery | To::Health | To::Reflection => true,
+            To::Discovery | To::Quota | To::Health | To::Reflection => true,
         }
     }
 
@@ -351,6 +366,10 @@ impl Gate {
         let response = match route.to {
             To::Discovery => {
                 let Ok(response) = self.discovery.clone().call(request).await;
+                response
+            }
+            To::Quota => {
+                let Ok(response) = self.quota.clone().call(request).await;
                 response
             }
             To::Registry => match self.registry.clone() {
@@ -535,6 +554,10 @@ mod tests {
     fn every_declared_method_has_a_route_and_no_other_has() {
         for method in ["GetParameters", "ListProviders", "Evaluate", "FetchBuckets"] {
             let route = Route::of(&format!("/blindbook.v1.DiscoveryService/{method}")).unwrap();
+            assert!(route.one_message && route.room == Room::Brief, "{method}");
+        }
+        for method in ["GetLimits", "GetTokenKeys", "IssueTokens"] {
+            let route = Route::of(&format!("/blindbook.v1.QuotaService/{method}")).unwrap();
             assert!(route.one_message && route.room == Room::Brief, "{method}");
         }
         for (method, one_message, room) in [

@@ -17,15 +17,16 @@ use super::{
     cache::Cache,
     evaluate::{Evaluator, EvaluatorError},
     published::Published,
+    quota::{Payer, QuotaError, Quotas},
 };
 use crate::{
-    bucket::BucketNumber,
+    bucket::{BUCKET_BYTES, BucketNumber},
     epoch::Epoch,
     keyring::Keyring,
     oprf::{OprfError, ServerKey},
     store::{Store, StoreError},
     wire::{
-        Evaluate, Evaluation, Fetch, WireError, bucket_to_proto,
+        ELEMENT_BYTES, Evaluate, Evaluation, Fetch, WireError, bucket_to_proto,
         proto::{
             EvaluateRequest, EvaluateResponse, FetchBucketsRequest, FetchBucketsResponse,
             GetParametersRequest, GetParametersResponse, ListProvidersRequest,
@@ -44,6 +45,9 @@ pub(super) enum LookupError {
     /// An element is not one.
     #[error(transparent)]
     Oprf(#[from] OprfError),
+    /// It is not paid for.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
 
     // The peer knows an older directory.
     /// The epoch is not active, or no longer.
@@ -92,6 +96,7 @@ struct Inner {
     cache: Cache,
     evaluator: Evaluator,
     published: Arc<Published>,
+    quotas: Quotas,
 }
 
 impl Lookup {
@@ -100,6 +105,7 @@ impl Lookup {
         keyring: Arc<Keyring>,
         active: Vec<Epoch>,
         published: Arc<Published>,
+        quotas: Quotas,
         options: &ServerOptions,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -109,7 +115,12 @@ impl Lookup {
             cache: Cache::new(options.cache_bytes),
             evaluator: Evaluator::new(options.threads(), options.queued_per_thread),
             published,
+            quotas,
         }))
+    }
+
+    pub(super) fn quotas(&self) -> &Quotas {
+        &self.0.quotas
     }
 
     /// A bucket was committed: from here on every answer has its new content.
@@ -137,6 +148,30 @@ impl Inner {
             .collect()
     }
 
+    /// Evaluates what is paid for. What is not evaluated costs nothing, and what
+    /// tokens pay for is answered once they are spent.
+    async fn evaluate_paid(
+        self: Arc<Self>,
+        payer: &Payer,
+        request: Evaluate,
+    ) -> Result<Vec<Evaluation>, LookupError> {
+        let elements = request.blinded_elements.len() / ELEMENT_BYTES;
+        let paid = self.quotas.pay(payer, &request, elements, &self.evaluator).await?;
+        let inner = self.clone();
+        let work = move || inner.evaluate(&request.blinded_elements);
+        let evaluated = self.evaluator.run(work).await.map_err(LookupError::from);
+        match evaluated.flatten() {
+            Ok(evaluations) => {
+                self.quotas.spend(paid).await?;
+                Ok(evaluations)
+            }
+            Err(error) => {
+                self.quotas.refund(paid);
+                Err(error)
+            }
+        }
+    }
+
     async fn load(
         self: Arc<Self>,
         number: BucketNumber,
@@ -150,6 +185,11 @@ impl Inner {
             tracing::error!(%error, "a bucket could not be read");
         })
     }
+}
+
+fn payer<T>(request: &Request<T>) -> Payer {
+    // A request without a payer did not come through the gate.
+    request.extensions().get::<Payer>().cloned().unwrap_or(Payer::Anonymous)
 }
 
 #[tonic::async_trait]
@@ -174,11 +214,10 @@ impl DiscoveryService for Lookup {
         &self,
         request: Request<EvaluateRequest>,
     ) -> Result<Response<EvaluateResponse>, Status> {
+        let payer = payer(&request);
         let request = Evaluate::try_from(request.into_inner()).map_err(LookupError::from)?;
         self.0.check_epoch(request.epoch)?;
-        let inner = self.0.clone();
-        let work = move || inner.evaluate(&request.blinded_elements);
-        let evaluations = self.0.evaluator.run(work).await.map_err(LookupError::from)??;
+        let evaluations = self.0.clone().evaluate_paid(&payer, request).await?;
         Ok(Response::new(Evaluation::response(evaluations)))
     }
 
@@ -188,11 +227,15 @@ impl DiscoveryService for Lookup {
         &self,
         request: Request<FetchBucketsRequest>,
     ) -> Result<Response<Buckets>, Status> {
+        let payer = payer(&request);
         let request = Fetch::try_from(request.into_inner()).map_err(LookupError::from)?;
         self.0.check_epoch(request.epoch)?;
         if request.directory_prefix_bits != self.0.store.prefix_bits() {
             return Err(LookupError::PrefixBits.into());
         }
+        let buckets = request.buckets_per_prefix() * request.prefixes.len() as u64;
+        let bytes = buckets * BUCKET_BYTES as u64;
+        self.0.quotas.pay_bytes(&payer, bytes).await.map_err(LookupError::from)?;
         Ok(Response::new(Buckets { inner: self.0.clone(), request, next: 0, loading: None }))
     }
 }

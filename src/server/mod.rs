@@ -29,6 +29,7 @@ mod options;
 mod peer;
 mod publish;
 mod published;
+mod quota;
 mod registry;
 mod status;
 mod tls;
@@ -47,11 +48,13 @@ use self::{
     health::Health,
     publish::Publisher,
     published::Published,
+    quota::{QuotaError, Quotas},
     registry::{Registry, keep_swept},
 };
 pub use self::{
     lookup::{Buckets, Lookup},
     options::ServerOptions,
+    quota::{Anonymous, QuotaOptions},
     registry::{RegistryOptions, Verification},
     status::ERROR_DOMAIN,
     tls::{Reload, Tls, TlsFiles, TlsKeeper, TlsPem, mutual_tls_config, tls_config},
@@ -113,6 +116,9 @@ pub enum ServerError {
     /// The partners cannot be opened.
     #[error(transparent)]
     Partners(#[from] PartnersError),
+    /// A sealed token key does not open.
+    #[error("a token key does not open: restore the data folder and its keys from one backup")]
+    TokenKey,
 
     /// The registry cannot be opened, or its end not be written down.
     #[error(transparent)]
@@ -173,7 +179,18 @@ impl Server {
             signed.clone(),
         );
         publisher.refresh().await?;
-        let lookup = Lookup::new(store, keyring.clone(), active, signed, &options);
+        let quotas = Quotas::open(
+            generations.clone(),
+            keyring.clone(),
+            options.quotas.clone(),
+            options.threads(),
+            clock.clone(),
+        );
+        let quotas = quotas.await.map_err(|error| match error {
+            QuotaError::Store(error) => ServerError::Store(error),
+            _ => ServerError::TokenKey,
+        })?;
+        let lookup = Lookup::new(store, keyring.clone(), active, signed, quotas, &options);
         let (transcript, partners, registry) = (None, None, None);
         Ok(Self {
             options,
@@ -289,6 +306,7 @@ impl Server {
                 feed.stop();
             }
         };
+        let quotas = self.lookup.quotas().clone();
         let keys = ProviderKeys::new(self.generations);
         let admin = self
             .partners
@@ -309,10 +327,11 @@ impl Server {
             never = self.publisher.keep(&health) => match never {},
         }
         tasks.shutdown().await;
+        let settled = quotas.settle().await;
         if let Some(ledger) = ledger {
             ledger.close().await?;
         }
-        Ok(())
+        Ok(settled?)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{ServerError, Tls};
+use super::{ServerError, Tls, quota::QuotaOptions};
 
 /// Most connections a server can be told to hold.
 const MAX_CONNECTIONS: usize = 1 << 20;
@@ -56,6 +56,8 @@ pub struct ServerOptions {
     pub drain_timeout: Duration,
     /// Bytes of assembled buckets that are kept in memory.
     pub cache_bytes: u64,
+    /// How much may be asked, and by whom.
+    pub quotas: QuotaOptions,
 }
 
 impl Default for ServerOptions {
@@ -78,6 +80,7 @@ impl Default for ServerOptions {
             keepalive_timeout: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(30),
             cache_bytes: 256 << 20,
+            quotas: QuotaOptions::default(),
         }
     }
 }
@@ -135,7 +138,7 @@ impl ServerOptions {
             let bounds = Duration::from_millis(10)..=Duration::from_secs(86_400);
             require(bounds.contains(&time), name, "must be from 10 milliseconds to a day")?;
         }
-        Ok(())
+        self.quotas.check()
     }
 
     /// Threads that evaluate.

@@ -16,6 +16,7 @@ use super::{
     BulkBucket, Change, Changes, Committed, DEFAULT_CHANGE_LOG_ENTRIES, Generations, Held, Look,
     Row, RowChange, RowKey, Store, StoreError, StoredRows, Wanted,
     check::{self, LogEnds},
+    spent::{MemorySpent, SpentTokens},
 };
 use crate::bucket::{Bucket, BucketNumber, PrefixBits};
 
@@ -28,6 +29,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct MemoryGenerations {
     change_log_entries: u64,
     inner: Mutex<Inner>,
+    spent: Arc<MemorySpent>,
 }
 
 #[derive(Default)]
@@ -42,7 +44,7 @@ impl MemoryGenerations {
     /// An empty directory whose partitions log at least so many changes.
     #[must_use]
     pub fn new(change_log_entries: u64) -> Self {
-        Self { change_log_entries, inner: Mutex::default() }
+        Self { change_log_entries, inner: Mutex::default(), spent: Arc::default() }
     }
 }
 
@@ -116,6 +118,10 @@ impl Generations for MemoryGenerations {
             .take_while(|(key, _)| key.starts_with(prefix))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect())
+    }
+
+    async fn spent_tokens(&self) -> Result<Arc<dyn SpentTokens>, StoreError> {
+        Ok(self.spent.clone())
     }
 }
 

@@ -10,6 +10,7 @@
 mod check;
 mod memory;
 mod sled;
+mod spent;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 pub use self::{
     memory::MemoryGenerations,
     sled::{SledGenerations, SledOptions},
+    spent::{Spent, SpentTokens},
 };
 use crate::bucket::{Bucket, BucketNumber, PrefixBits};
 
@@ -242,4 +244,7 @@ pub trait Generations: Send + Sync + 'static {
 
     /// All metadata whose key begins with `prefix`, ascending by key.
     async fn meta_list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// The tokens that were spent here; every call gives the same.
+    async fn spent_tokens(&self) -> Result<Arc<dyn SpentTokens>, StoreError>;
 }

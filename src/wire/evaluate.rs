@@ -4,7 +4,10 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{WireError, array, proto};
-use crate::epoch::Epoch;
+use crate::{
+    epoch::Epoch,
+    token::{ELEMENTS_PER_TOKEN, TOKEN_BYTES},
+};
 
 /// Bytes of one serialised element, RFC 9497 section 4.1.
 pub const ELEMENT_BYTES: usize = 32;
@@ -23,6 +26,8 @@ pub struct Evaluate {
     pub epoch: Epoch,
     /// One of [`ELEMENT_BATCHES`] elements of [`ELEMENT_BYTES`].
     pub blinded_elements: Bytes,
+    /// None, or one token of [`TOKEN_BYTES`] for each two elements.
+    pub tokens: Bytes,
 }
 
 impl Evaluate {
@@ -56,13 +61,22 @@ impl TryFrom<proto::EvaluateRequest> for Evaluate {
                 got,
             });
         }
-        Ok(Self { epoch, blinded_elements: request.blinded_elements })
+        let (tokens, paid) = (request.tokens.len(), got / ELEMENTS_PER_TOKEN * TOKEN_BYTES);
+        if tokens != 0 && tokens != paid {
+            let rule = "must be none, or one of 354 bytes for each two elements";
+            return Err(WireError::Rule { field: "tokens", rule });
+        }
+        Ok(Self { epoch, blinded_elements: request.blinded_elements, tokens: request.tokens })
     }
 }
 
 impl From<Evaluate> for proto::EvaluateRequest {
     fn from(evaluate: Evaluate) -> Self {
-        Self { epoch: evaluate.epoch.get(), blinded_elements: evaluate.blinded_elements }
+        Self {
+            epoch: evaluate.epoch.get(),
+            blinded_elements: evaluate.blinded_elements,
+            tokens: evaluate.tokens,
+        }
     }
 }
 
@@ -139,13 +153,39 @@ mod tests {
     #[test]
     fn only_whole_batches_of_the_fixed_sizes_are_taken() {
         for bytes in 0..=513 * 32 {
-            let request =
-                proto::EvaluateRequest { epoch: 1, blinded_elements: vec![0; bytes].into() };
+            let request = proto::EvaluateRequest {
+                epoch: 1,
+                blinded_elements: vec![0; bytes].into(),
+                ..Default::default()
+            };
             let fixed = [64, 256, 1024, 4096, 16384].contains(&bytes);
             assert_eq!(Evaluate::try_from(request).is_ok(), fixed, "{bytes}");
         }
-        let request = proto::EvaluateRequest { epoch: 0, blinded_elements: vec![0; 64].into() };
+        let request = proto::EvaluateRequest {
+            epoch: 0,
+            blinded_elements: vec![0; 64].into(),
+            ..Default::default()
+        };
         assert_eq!(Evaluate::try_from(request).err().map(|error| error.field()), Some("epoch"));
+    }
+
+    #[test]
+    fn tokens_come_for_all_elements_or_for_none() {
+        let check = |elements: usize, tokens: usize| {
+            let request = proto::EvaluateRequest {
+                epoch: 1,
+                blinded_elements: vec![0; elements * 32].into(),
+                tokens: vec![0; tokens].into(),
+            };
+            Evaluate::try_from(request).map(|_| ()).map_err(|error| error.field())
+        };
+        for (elements, tokens) in [(2, 1), (8, 4), (32, 16), (128, 64), (512, 256)] {
+            assert_eq!(check(elements, 0), Ok(()));
+            assert_eq!(check(elements, tokens * 354), Ok(()));
+            for wrong in [1, tokens * 354 - 1, tokens * 354 + 1, (tokens + 1) * 354] {
+                assert_eq!(check(elements, wrong), Err("tokens"));
+            }
+        }
     }
 
     #[test]

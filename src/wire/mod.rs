@@ -12,6 +12,7 @@ mod fetch;
 mod invalidations;
 mod parameters;
 mod providers;
+mod quota;
 pub mod registry;
 mod signed;
 mod silent;
@@ -24,6 +25,7 @@ pub use invalidations::{
 };
 pub use parameters::{EpochKey, Parameters};
 pub use providers::{KeySuccession, Provider, ProviderList};
+pub use quota::{IssueTokens, LimitTold, LimitsTold, MAX_ISSUED, TokenKeys, issued_from_proto};
 pub use signed::SignedBody;
 
 use crate::identifier::IdentifierError;

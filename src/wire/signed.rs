@@ -10,6 +10,7 @@ use super::{WireError, array};
 pub(super) enum Kind {
     Parameters,
     Providers,
+    TokenKeys,
 }
 
 impl Kind {
@@ -17,6 +18,7 @@ impl Kind {
         match self {
             Self::Parameters => "parameters",
             Self::Providers => "providers",
+            Self::TokenKeys => "token keys",
         }
     }
 

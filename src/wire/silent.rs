@@ -23,10 +23,13 @@ silent! {
     ControlList
     ControlRelease
     DefaultChange
+    EvaluateRequest
     FinishVerificationRequest
     FinishVerificationResponse
     IdentityProof
     Invalidation
+    IssueTokensRequest
+    IssueTokensResponse
     ListPartnersRequest
     ListPartnersResponse
     ListRequest

@@ -25,10 +25,12 @@ pub(crate) const ROOMS: &[Room] = &[
     room("oprf", 1, &["epoch", "secret"]),
     room("bucket", 1, &["identifier", "epoch", "secret"]),
     room("pir", 1, &["epoch", "secret"]),
-    room("wire", 2, &["identifier", "epoch", "secret", "oprf", "bucket", "pir"]),
+    // Knows neither who asks nor what for.
+    room("token", 1, &["secret"]),
+    room("wire", 2, &["identifier", "epoch", "secret", "oprf", "bucket", "pir", "token"]),
     // Never oprf, identifier or pir: the store holds what it cannot read.
     room("store", 2, &["epoch", "secret", "bucket"]),
-    room("keyring", 2, &["identifier", "epoch", "secret", "oprf", "bucket"]),
+    room("keyring", 2, &["identifier", "epoch", "secret", "oprf", "bucket", "token"]),
     room("clock", 2, &[]),
     // TLS 1.3 and the one cryptographic library beneath it, for all roles.
     room("tls", 2, &[]),
@@ -40,13 +42,24 @@ pub(crate) const ROOMS: &[Room] = &[
     room(
         "access",
         3,
-        &["identifier", "epoch", "secret", "oprf", "bucket", "wire", "store", "keyring"],
+        &["identifier", "epoch", "secret", "oprf", "bucket", "token", "wire", "store", "keyring"],
     ),
     // Never server, store, registry, keyring: the SDK builds without them.
     room(
         "client",
         4,
-        &["identifier", "epoch", "secret", "oprf", "bucket", "pir", "wire", "clock", "tls"],
+        &[
+            "identifier",
+            "epoch",
+            "secret",
+            "oprf",
+            "bucket",
+            "pir",
+            "token",
+            "wire",
+            "clock",
+            "tls",
+        ],
     ),
     // It links no crypto room: it cannot leak what it cannot parse.
     room("relay", 4, &[]),
@@ -60,6 +73,7 @@ pub(crate) const ROOMS: &[Room] = &[
             "oprf",
             "bucket",
             "pir",
+            "token",
             "wire",
             "store",
             "keyring",
@@ -110,7 +124,7 @@ struct Fence {
     why: &'static str,
 }
 
-const PURE: &[&str] = &["identifier", "epoch", "secret", "oprf", "bucket", "pir"];
+const PURE: &[&str] = &["identifier", "epoch", "secret", "oprf", "bucket", "pir", "token"];
 
 const FENCES: &[Fence] = &[
     Fence {
@@ -218,6 +232,13 @@ const FENCES: &[Fence] = &[
         ground: Ground::Only(&["oprf", "commands/bench*"]),
         tests: false,
         why: "elements leave the oprf room as checked bytes",
+    },
+    Fence {
+        rule: "blind signatures in token",
+        paths: &["blind_rsa_signatures", "rsa", "pkcs1"],
+        ground: Ground::Only(&["token"]),
+        tests: false,
+        why: "what is signed blindly is verified where it is unblinded",
     },
     Fence {
         rule: "one canonical form",

@@ -28,6 +28,27 @@ fn a_load_is_measured_beside_its_arithmetic_and_its_folder_is_removed() {
 }
 
 #[test]
+fn an_enumeration_is_simulated_under_the_default_limits() {
+    let table = bench(&["--attack", "enumerate"]);
+    assert_code(&table, 0);
+    assert!(text(&table.stdout).contains("default limits"));
+    let report = json(&bench(&["--attack", "enumerate", "--json"]));
+    assert_eq!(report["identity_counts"], serde_json::json!([1, 10, 100, 1000]));
+    let lines = report["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 6);
+    for line in lines {
+        let numbers = line["numbers"].as_f64().unwrap();
+        let per_day = if line["identities"] == "users" { 512.0 } else { 1_000_000.0 };
+        for (days, identities) in line["days"].as_array().unwrap().iter().zip([1, 10, 100, 1000]) {
+            let fewest = numbers / per_day / f64::from(identities);
+            let days = days.as_f64().unwrap();
+            assert!(days <= fewest && days + 1.1 >= fewest, "{line}");
+        }
+    }
+    assert_code(&bench(&["--attack", "enumerate", "--only", "load"]), 2);
+}
+
+#[test]
 fn lookups_are_measured_at_every_level_and_counted_on_the_wire() {
     let report = json(&bench(&["--records", "300", "--only", "lookups", "--json"]));
     let levels = report["lookups"]["levels"].as_array().unwrap();

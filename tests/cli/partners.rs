@@ -184,6 +184,16 @@ fn claim_in_a_circle(partners: &mut Partners, key: &str) {
 }
 
 #[test]
+fn a_partner_is_told_its_quotas() {
+    let partners = Partners::new();
+    let limits = partners.done("wa", &["limits"]);
+    assert_eq!(limits[0]["elements"]["per_day"], 1_000_000);
+    assert_eq!(limits[0]["tokens"]["available"], 256_000);
+    assert_eq!(limits[0]["tokens_required"], false);
+    assert!(partners.done("authority", &["limits"])[0].get("tokens").is_none());
+}
+
+#[test]
 fn a_number_is_verified_claimed_preferred_ported_and_released() {
     let mut partners = Partners::new();
     assert!(partners.found().is_empty());

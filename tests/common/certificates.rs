@@ -62,8 +62,14 @@ impl Authority {
 
     /// Certificate and key of a partner with these URIs.
     pub(crate) fn partner(&self, uris: &[&str]) -> Identity {
-        let (cert, key) = self.client(&Client { uris, ..Client::default() });
+        let (cert, key) = self.partner_pem(uris);
         Identity::from_pem(cert, key)
+    }
+
+    /// The same, as text.
+    #[allow(dead_code, reason = "shared with tests that need no text")]
+    pub(crate) fn partner_pem(&self, uris: &[&str]) -> (String, String) {
+        self.client(&Client { uris, ..Client::default() })
     }
 
     /// A list that revokes these serial numbers, good until a year begins.

@@ -113,4 +113,11 @@ impl Running {
         let _ = self.stop.send(());
         self.task.await.expect("no panic").expect("no fault");
     }
+
+    /// Ends it at once, and everything that it does.
+    #[allow(dead_code, reason = "shared with tests that stop theirs")]
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|error| error.is_cancelled()));
+    }
 }

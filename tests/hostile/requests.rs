@@ -53,7 +53,8 @@ fn elements(count: usize) -> Vec<u8> {
 }
 
 fn evaluate(epoch: u32, elements: Vec<u8>) -> Vec<u8> {
-    proto::EvaluateRequest { epoch, blinded_elements: elements.into() }.encode_to_vec()
+    proto::EvaluateRequest { epoch, blinded_elements: elements.into(), ..Default::default() }
+        .encode_to_vec()
 }
 
 fn fetch(epoch: u32, directory: u32, bits: u32, prefixes: Vec<u32>) -> Vec<u8> {
@@ -186,7 +187,7 @@ async fn frames_that_are_none_are_refused() {
 async fn a_message_that_is_too_long_is_refused_before_it_has_come() {
     let server = Directory::new(4, 1).await.serve(ServerOptions::default()).await;
     let mut peer = Peer::connect(server.address).await;
-    for (path, bytes) in [(EVALUATE, 17_000), (FETCH, 1_400), (PARAMETERS, 65)] {
+    for (path, bytes) in [(EVALUATE, 108_000), (FETCH, 1_400), (PARAMETERS, 65)] {
         invalid(&peer.post(path, frame(0, &vec![0; bytes])).await, "MESSAGE_TOO_LONG", "message");
     }
     // Only the length comes, and the stream stays open.

@@ -84,7 +84,11 @@ fn asks_and_answers(case: Case<'_>) {
     let newest = case.list("epochs").last().unwrap().epoch();
 
     let blinded_elements = batch.blinded_elements().to_vec().into();
-    let request = proto::EvaluateRequest::from(Evaluate { epoch: newest, blinded_elements });
+    let request = proto::EvaluateRequest::from(Evaluate {
+        epoch: newest,
+        blinded_elements,
+        tokens: Vec::new().into(),
+    });
     assert_eq!(request.encode_to_vec(), case.bytes("evaluate_request"));
     assert!(Evaluate::try_from(request).is_ok());
 

@@ -25,7 +25,11 @@ fn evaluate_request(case: Case<'_>) {
     let message = given(case);
     let elements = case.get("message").get("middle").filled();
     assert_eq!(elements.len(), 32 * case.usize("elements"));
-    let evaluate = Evaluate { epoch: case.epoch(), blinded_elements: elements.into() };
+    let evaluate = Evaluate {
+        epoch: case.epoch(),
+        blinded_elements: elements.into(),
+        tokens: Vec::new().into(),
+    };
     let request = proto::EvaluateRequest::decode(message.clone()).unwrap();
     assert!(Evaluate::try_from(request).unwrap() == evaluate);
     assert_eq!(proto::EvaluateRequest::from(evaluate).encode_to_vec(), message);

@@ -24,7 +24,10 @@ use blindbook::{
         verify_directory,
     },
     secret::Secret,
-    server::{Clock, RegistryOptions, Server, ServerOptions, Tls, TlsPem, Verification},
+    server::{
+        Clock, QuotaOptions, RegistryOptions, Server, ServerOptions, Tls, TlsPem, Transcript,
+        Verification,
+    },
     store::Generations as _,
     wire::proto::{self, registry_service_client::RegistryServiceClient},
 };
@@ -111,6 +114,7 @@ pub(crate) struct Scene {
     pub(crate) now_s: Arc<AtomicU64>,
     pub(crate) regions: Vec<String>,
     pub(crate) sweep_period: Duration,
+    pub(crate) quotas: QuotaOptions,
 }
 
 /// A running server.
@@ -137,6 +141,7 @@ impl Scene {
             now_s: Arc::new(AtomicU64::new(NOW_S)),
             regions: Vec::new(),
             sweep_period: Duration::from_secs(3600),
+            quotas: QuotaOptions::default(),
         }
     }
 
@@ -150,7 +155,12 @@ impl Scene {
     }
 
     pub(crate) async fn serve(&self) -> Served<'_> {
-        self.serve_with(None).await
+        self.serve_as(None, None).await
+    }
+
+    /// A server, of whose calls a record is kept.
+    pub(crate) async fn serve_recorded(&self, transcript: Option<Arc<Transcript>>) -> Served<'_> {
+        self.serve_as(None, transcript).await
     }
 
     /// The files of TLS, with a revocation list or without.
@@ -165,10 +175,19 @@ impl Scene {
     }
 
     pub(crate) async fn serve_with(&self, crl: Option<String>) -> Served<'_> {
+        self.serve_as(crl, None).await
+    }
+
+    async fn serve_as(
+        &self,
+        crl: Option<String>,
+        transcript: Option<Arc<Transcript>>,
+    ) -> Served<'_> {
         let tls = Tls::new(&self.pem(crl), self.clock()).unwrap();
         let options = ServerOptions {
             tls: Some(tls.clone()),
             regions: self.regions.clone(),
+            quotas: self.quotas.clone(),
             ..ServerOptions::default()
         };
         let (generations, keyring) =
@@ -177,6 +196,10 @@ impl Scene {
         let challenges = Challenges::new(self.pending.clone(), 300, 100_000).unwrap();
         let server = server.with_partners(partners()).await.unwrap();
         let server = server.with_registry(self.options(challenges.clone())).await.unwrap();
+        let server = match transcript {
+            Some(transcript) => server.record(transcript),
+            None => server,
+        };
         let ledger = server.ledger().unwrap();
         Served { scene: self, challenges, ledger, tls, running: Running::start(server).await }
     }
@@ -310,6 +333,12 @@ impl Served<'_> {
 
     pub(crate) async fn stop(self) {
         self.running.stop().await;
+    }
+
+    /// Ends at once, as a killed process does.
+    #[allow(dead_code, reason = "shared with tests that stop theirs")]
+    pub(crate) async fn kill(self) {
+        self.running.kill().await;
     }
 }
 

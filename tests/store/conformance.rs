@@ -14,7 +14,7 @@ use blindbook::{
     bucket::BucketNumber,
     store::{
         BulkBucket, Committed, Generations, Held, MAX_META_BYTES, MAX_META_KEY_BYTES,
-        MAX_ROW_BYTES, RowChange, Store, StoreError, Wanted,
+        MAX_ROW_BYTES, RowChange, Spent, Store, StoreError, Wanted,
     },
 };
 
@@ -38,6 +38,8 @@ pub(crate) async fn all<F: Future<Output = Arc<dyn Generations>>>(open: impl Fn(
     malformed_bulk_writes_are_refused(&*staged(&*open().await, 4).await).await;
     generations_follow_one_another(&*open().await).await;
     metadata_is_kept_sorted_and_bounded(&*open().await).await;
+    tokens_are_spent_once_and_forgotten_with_their_day(&*open().await).await;
+    of_rivals_for_a_token_one_wins(&*open().await).await;
 }
 
 async fn staged(generations: &dyn Generations, prefix_bits: u32) -> Arc<dyn Store> {
@@ -440,4 +442,54 @@ async fn metadata_is_kept_sorted_and_bounded(generations: &dyn Generations) {
     assert!(misused(generations.meta_put(&key, vec![0; MAX_META_BYTES + 1]).await));
     assert!(misused(generations.meta_put(&format!("{key}k"), vec![]).await));
     assert!(misused(generations.meta_get(&format!("{key}k")).await));
+}
+
+fn names(of: impl IntoIterator<Item = u8>) -> Vec<[u8; 16]> {
+    of.into_iter().map(|name| [name; 16]).collect()
+}
+
+async fn tokens_are_spent_once_and_forgotten_with_their_day(generations: &dyn Generations) {
+    let spent = generations.spent_tokens().await.unwrap();
+    let (one, other) = ([1; 32], [2; 32]);
+    assert_eq!(spent.look(7, names(1..=4), one).await.unwrap(), Spent::New);
+    assert_eq!(spent.spend(7, names(1..=4), one).await.unwrap(), Spent::New);
+    for _ in 0..2 {
+        assert_eq!(spent.look(7, names(1..=4), one).await.unwrap(), Spent::Again);
+        assert_eq!(spent.spend(7, names(1..=4), one).await.unwrap(), Spent::Again);
+        assert_eq!(spent.look(7, names(1..=4), other).await.unwrap(), Spent::Other);
+        assert_eq!(spent.spend(7, names(1..=4), other).await.unwrap(), Spent::Other);
+    }
+    // One that is spent keeps the others from being spent.
+    assert_eq!(spent.spend(7, names([9, 4]), other).await.unwrap(), Spent::Other);
+    assert_eq!(spent.spend(7, names([9, 4]), one).await.unwrap(), Spent::Other);
+    assert_eq!(spent.spend(7, names([9]), other).await.unwrap(), Spent::New);
+    // Each day has its own.
+    assert_eq!(spent.spend(8, names(1..=4), other).await.unwrap(), Spent::New);
+    // The same store again.
+    let again = generations.spent_tokens().await.unwrap();
+    assert_eq!(again.look(7, names(1..=4), one).await.unwrap(), Spent::Again);
+    spent.forget_before(8).await.unwrap();
+    spent.forget_before(8).await.unwrap();
+    assert_eq!(spent.look(7, names(1..=4), other).await.unwrap(), Spent::New);
+    assert_eq!(spent.look(8, names(1..=4), other).await.unwrap(), Spent::Again);
+}
+
+async fn of_rivals_for_a_token_one_wins(generations: &dyn Generations) {
+    let spent = generations.spent_tokens().await.unwrap();
+    for round in 0..20 {
+        let rivals: Vec<_> = (0..8)
+            .map(|rival| {
+                let spent = Arc::clone(&spent);
+                tokio::spawn(async move { spent.spend(7, names([round]), [rival; 32]).await })
+            })
+            .collect();
+        let mut won = 0;
+        for rival in rivals {
+            match rival.await.unwrap().unwrap() {
+                Spent::New => won += 1,
+                outcome => assert_eq!(outcome, Spent::Other),
+            }
+        }
+        assert_eq!(won, 1);
+    }
 }

@@ -6,6 +6,7 @@
 //! was done then says that its proof was used.
 
 mod error;
+mod tokens;
 
 use std::{fmt, time::Duration};
 
@@ -19,7 +20,10 @@ pub use self::error::RegistryError;
 use super::connect;
 use crate::wire::{
     Checkpoint, Invalidations, Watch, WireError,
-    proto::{self, registry_service_client::RegistryServiceClient},
+    proto::{
+        self, quota_service_client::QuotaServiceClient,
+        registry_service_client::RegistryServiceClient,
+    },
     registry::{
         ChallengeStarted, Claim, Claimed, FinishVerification, List, Listed, Outcome, Port, Ported,
         Release, Released, SetPreferences, StartChallenge, StartVerification, VerificationFinished,
@@ -72,6 +76,7 @@ type Stub = RegistryServiceClient<Channel>;
 #[derive(Clone)]
 pub struct Registry {
     stub: Stub,
+    quota: QuotaServiceClient<Channel>,
     deadline: Duration,
 }
 
@@ -88,8 +93,9 @@ impl Registry {
     /// The address or a certificate is of no use.
     pub fn open(options: &RegistryOptions) -> Result<Self, RegistryError> {
         let channel = connect::partner_channel(options)?;
+        let quota = QuotaServiceClient::new(channel.clone());
         let stub = Stub::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { stub, deadline: options.deadline })
+        Ok(Self { stub, quota, deadline: options.deadline })
     }
 
     /// Has a one-time code sent.

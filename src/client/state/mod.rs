@@ -36,6 +36,8 @@ pub enum Part {
     Answers(Shard),
     /// Where to go on in the directory's log of changes.
     Checkpoint,
+    /// Tokens that were had and not spent. Whoever reads them can spend them.
+    Tokens,
 }
 
 /// Which share of the cached answers: they lie in sixteen parts, so that a
@@ -84,6 +86,7 @@ impl Part {
                 Shard::NAMES.get(usize::from(shard)).copied().unwrap_or("answers")
             }
             Self::Checkpoint => "checkpoint",
+            Self::Tokens => "tokens",
             Self::Directory => "directory",
             Self::Versions => "versions",
             Self::Decoys => "decoys",
@@ -99,6 +102,7 @@ impl fmt::Display for Part {
             Self::Decoys => "decoys",
             Self::Answers(_) => "answers",
             Self::Checkpoint => "checkpoint of changes",
+            Self::Tokens => "tokens",
         })
     }
 }
@@ -231,11 +235,12 @@ mod tests {
     #[test]
     fn every_part_has_a_name_of_its_own() {
         let mut names: Vec<_> = Shard::all().map(|shard| Part::Answers(shard).name()).collect();
-        let others = [Part::Directory, Part::Versions, Part::Decoys, Part::Checkpoint];
+        let others =
+            [Part::Directory, Part::Versions, Part::Decoys, Part::Checkpoint, Part::Tokens];
         names.extend(others.map(Part::name));
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 20);
+        assert_eq!(names.len(), 21);
     }
 
     /// What every implementation promises.

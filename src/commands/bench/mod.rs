@@ -8,6 +8,7 @@ mod claims;
 mod cpu;
 mod directory;
 mod echo;
+mod enumerate;
 mod fetch;
 mod load;
 mod lookups;
@@ -45,6 +46,9 @@ pub(crate) struct Bench {
     /// Measure one thing only
     #[arg(long, value_enum, value_name = "PART")]
     only: Option<Part>,
+    /// Simulate an attack under the default limits instead of measuring
+    #[arg(long, value_enum, value_name = "ATTACK", conflicts_with_all = ["only", "records", "dir"])]
+    attack: Option<Attack>,
     /// Where the directory is made and removed again, instead of the system's
     /// temporary folder; about 2 KB for each record
     #[arg(long, value_name = "DIR")]
@@ -67,9 +71,24 @@ enum Part {
     Sidecar,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Attack {
+    /// Try every phone number of a country
+    Enumerate,
+}
+
 impl Bench {
     pub(crate) fn run(&self, log: Option<&str>) -> Outcome {
         logs(log, "warn")?;
+        if let Some(Attack::Enumerate) = self.attack {
+            let found = enumerate::simulate()?;
+            let text =
+                if self.json { serde_json::to_string(&found)? + "\n" } else { found.table() };
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
+            return Ok(());
+        }
         if self.records < MIN_RECORDS {
             return Err(input(anyhow!("--records must be at least {MIN_RECORDS}")));
         }

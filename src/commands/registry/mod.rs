@@ -3,6 +3,7 @@
 
 mod change;
 mod claim;
+mod limits;
 mod list;
 mod proof;
 mod verification;
@@ -79,6 +80,8 @@ enum Call {
     Port(change::Port),
     /// List the caller's mappings, or all of one identifier
     List(list::List),
+    /// Show the caller's quotas, and what is left of them
+    Limits(limits::Limits),
     /// Tell which buckets change, until interrupted
     WatchInvalidations(list::WatchInvalidations),
 }
@@ -102,6 +105,7 @@ impl RegistryCommand {
                 Call::Release(call) => call.run(&registry, region).await,
                 Call::Port(call) => call.run(&registry, region).await,
                 Call::List(call) => call.run(&registry, region).await,
+                Call::Limits(call) => call.run(&registry).await,
                 Call::WatchInvalidations(call) => call.run(&registry).await,
             }
         })

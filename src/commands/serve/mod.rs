@@ -15,7 +15,7 @@ use anyhow::{Context as _, anyhow};
 use blindbook::{
     config::{Config, Tls},
     keyring::Keyring,
-    server::{Clock, Server, ServerOptions},
+    server::{Anonymous, Clock, Server, ServerOptions},
     store::{Generations, SledGenerations, SledOptions},
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -102,8 +102,15 @@ async fn serve(config: Config) -> Outcome {
         max_connections: config.max_connections,
         cache_bytes: config.bucket_cache_bytes,
         regions: config.regions,
+        quotas: config.quotas,
         ..ServerOptions::default()
     };
+    if options.quotas.anonymous == Anonymous::Open {
+        tracing::warn!(
+            "anybody may evaluate without limit, and so walk through all numbers of a country: \
+             set [quota] anonymous = \"tokens\", or put something that limits before the server"
+        );
+    }
     let server = Server::open(generations, keyring, options, Clock::system()).await?;
     let mut server = server.with_partners(config.partners).await?;
     let mut tasks = JoinSet::new();

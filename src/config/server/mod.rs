@@ -1,6 +1,7 @@
 //! `blindbook.toml`: the settings of `serve`, checked before a port is bound.
 
 mod partners;
+mod quota;
 mod registry;
 
 use std::{
@@ -13,12 +14,16 @@ use serde::Deserialize;
 
 pub use self::{
     partners::PartnersConfigError,
+    quota::QuotaConfigError,
     registry::{
         CodeChannel, IdentityIssuerConfig, RegistryConfig, RegistryConfigError, TokenIssuerConfig,
         WebhookConfig,
     },
 };
-use crate::{access::Partner, server::TlsFiles};
+use crate::{
+    access::{Partner, RoleKind},
+    server::{QuotaOptions, TlsFiles},
+};
 
 /// The longest configuration that is read.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -61,6 +66,9 @@ pub enum ConfigError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryConfigError),
+    /// The quotas.
+    #[error(transparent)]
+    Quota(#[from] QuotaConfigError),
     /// A log level that is none.
     #[error("log must be one of error, warn, info, debug, trace")]
     Log,
@@ -100,6 +108,8 @@ pub struct Config {
     pub partners: Vec<Partner>,
     /// The live registry; `None` if the directory changes by loads alone.
     pub registry: Option<RegistryConfig>,
+    /// How much may be asked, and by whom.
+    pub quotas: QuotaOptions,
     /// The level of the logs.
     pub log: String,
 }
@@ -131,6 +141,8 @@ struct File {
     registry: Option<registry::Section>,
     #[serde(default, rename = "admin")]
     admins: Vec<partners::AdminSection>,
+    #[serde(default)]
+    quota: quota::Section,
     #[serde(default, rename = "caller")]
     callers: Vec<partners::CallerSection>,
 }
@@ -183,6 +195,7 @@ impl Config {
             log: defaults::log(),
             registry: None,
             admins: Vec::new(),
+            quota: quota::Section::default(),
             callers: Vec::new(),
         })
     }
@@ -241,6 +254,10 @@ impl Config {
         let client_ca = matches!(&tls, Tls::Files(files) if files.client_ca.is_some());
         let partners = partners::check(&file.admins, &file.callers, client_ca)?;
         let registry = file.registry.map(registry::Section::check).transpose()?;
+        // Whoever keeps the list may add a provider at any time.
+        let issuing =
+            |partner: &Partner| matches!(partner.role.kind(), RoleKind::Ap | RoleKind::Admin);
+        let quotas = file.quota.check(client_ca, partners.iter().any(issuing))?;
         Ok(Self {
             data: file.data,
             keys: file.keys,
@@ -253,6 +270,7 @@ impl Config {
             regions: file.regions,
             partners,
             registry,
+            quotas,
             log: file.log,
         })
     }

@@ -3,6 +3,7 @@
 //! that was sent, and none tells what the disk said.
 
 mod admin;
+mod quota;
 mod registry;
 
 use std::{collections::HashMap, time::Duration};
@@ -113,6 +114,7 @@ impl From<LookupError> for Status {
             LookupError::Store(error) => store(&error),
             LookupError::NoBucket => Refusal::ours("BUCKET_MISSING", &message),
             LookupError::Evaluation => Refusal::ours("EVALUATION_FAILED", &message),
+            LookupError::Quota(error) => quota::refusal(&error),
             LookupError::NothingPublished => {
                 Refusal::new(Code::Unavailable, "NOTHING_PUBLISHED", message)
             }
@@ -182,7 +184,10 @@ fn store(error: &StoreError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::RoleKind;
+    use crate::{
+        access::{RoleKind, quota::Counted},
+        server::quota::QuotaError,
+    };
 
     #[test]
     fn every_status_has_a_reason_of_this_domain_and_what_its_code_promises() {
@@ -216,6 +221,18 @@ mod tests {
                 LookupError::NoBucket,
                 LookupError::Evaluation,
                 LookupError::NothingPublished,
+                LookupError::Quota(QuotaError::Exhausted {
+                    counted: Counted::Elements,
+                    retry_after_s: 7,
+                }),
+                LookupError::Quota(QuotaError::TokensRequired),
+                LookupError::Quota(QuotaError::TokenInvalid),
+                LookupError::Quota(QuotaError::TokenSpent),
+                LookupError::Quota(QuotaError::NotAProvider),
+                LookupError::Quota(QuotaError::Day),
+                LookupError::Quota(QuotaError::Blinded),
+                LookupError::Quota(QuotaError::Busy),
+                LookupError::Quota(QuotaError::Key),
             ]
             .map(Status::from),
         )

@@ -6,6 +6,7 @@
 //! DATA/format                            which version of this layout
 //! DATA/meta/                             metadata, current generation, partitions
 //! DATA/generation-NNNNNN/partition-NNNNN one sled database each
+//! DATA/spent/NNNNN                       the tokens spent of one day, likewise
 //! ```
 
 mod commit;
@@ -15,6 +16,7 @@ mod lock;
 mod meta;
 mod pages;
 mod partition;
+mod spent;
 
 use std::{
     ffi::OsStr,
@@ -32,8 +34,9 @@ use self::{
     generation::SledStore,
     lock::FolderLock,
     meta::{Generation, Meta},
+    spent::SharedSpent,
 };
-use super::{DEFAULT_CHANGE_LOG_ENTRIES, Generations, Store, StoreError, check};
+use super::{DEFAULT_CHANGE_LOG_ENTRIES, Generations, SpentTokens, Store, StoreError, check};
 use crate::bucket::PrefixBits;
 
 const FORMAT: &str = "blindbook store 1\n";
@@ -74,6 +77,7 @@ struct Inner {
     meta: Arc<Meta>,
     lock: Arc<FolderLock>,
     stores: Mutex<Stores>,
+    spent: Mutex<Option<SharedSpent>>,
 }
 
 #[derive(Default)]
@@ -144,11 +148,19 @@ impl Inner {
             current.set_live();
         }
         let stores = Mutex::new(Stores { current, staged: None });
-        Ok(Self { data, options, meta, lock, stores })
+        Ok(Self { data, options, meta, lock, stores, spent: Mutex::default() })
     }
 
     fn stores(&self) -> MutexGuard<'_, Stores> {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spent(&self) -> Result<SharedSpent, StoreError> {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*spent {
+            Some(open) => Ok(open.clone()),
+            None => Ok(spent.insert(SharedSpent::open(&self.data, self.lock.clone())?).clone()),
+        }
     }
 
     fn remove(&self, generation: u64) -> Result<(), StoreError> {
@@ -295,5 +307,9 @@ impl Generations for SledGenerations {
     async fn meta_list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         let prefix = prefix.to_owned();
         self.with(move |inner| inner.meta.list(&prefix)).await
+    }
+
+    async fn spent_tokens(&self) -> Result<Arc<dyn SpentTokens>, StoreError> {
+        self.with(|inner| Ok(Arc::new(inner.spent()?) as Arc<dyn SpentTokens>)).await
     }
 }

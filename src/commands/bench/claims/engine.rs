@@ -18,8 +18,8 @@ use async_trait::async_trait;
 use blindbook::{
     bucket::{Bucket, BucketNumber, PrefixBits},
     store::{
-        BulkBucket, Changes, Committed, Generations, Look, RowChange, Store, StoreError,
-        StoredRows, Wanted,
+        BulkBucket, Changes, Committed, Generations, Look, RowChange, SpentTokens, Store,
+        StoreError, StoredRows, Wanted,
     },
 };
 use tokio::task::JoinSet;
@@ -90,6 +90,10 @@ impl Generations for Recorder {
 
     async fn meta_list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.inner.meta_list(prefix).await
+    }
+
+    async fn spent_tokens(&self) -> Result<Arc<dyn SpentTokens>, StoreError> {
+        self.inner.spent_tokens().await
     }
 }
 

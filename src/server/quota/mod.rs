@@ -1,0 +1,248 @@
+//! What an evaluation and a bucket cost, and who pays: partners from their
+//! accounts, everybody else with anonymous tokens. Whoever may ask without end
+//! can walk through all numbers of a country; nothing else can keep them.
+//!
+//! The same is charged for a hit and a miss, and a refusal says the same
+//! whatever was asked. No name of a partner and no part of a token is logged.
+
+mod accounts;
+mod keys;
+mod options;
+mod payer;
+mod service;
+
+use std::sync::Arc;
+
+pub use self::options::{Anonymous, QuotaOptions};
+pub(super) use self::{accounts::Charged, payer::Payer};
+use self::{
+    accounts::{ANONYMOUS, Accounts},
+    keys::Keys,
+};
+use super::{Clock, evaluate::Evaluator};
+use crate::{
+    access::{
+        quota::{Counted, Limits},
+        tokens::{Redeemed, redeem},
+    },
+    keyring::Keyring,
+    store::{Generations, Spent, SpentTokens, StoreError},
+    token::{SpentName, TokenError},
+    wire::{Evaluate, WireError},
+};
+
+/// Batches of tokens that may wait to be signed, for each thread that signs.
+const QUEUED_ISSUES: usize = 16;
+
+/// Why quotas stand against a call.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum QuotaError {
+    // The caller's.
+    /// There is not enough left.
+    #[error("the quota is used up: ask again later")]
+    Exhausted {
+        /// Of what.
+        counted: Counted,
+        /// When to come back.
+        retry_after_s: u64,
+    },
+    /// Neither a partner's certificate nor tokens.
+    #[error(
+        "evaluations cost one token for each two elements, or come from a partner with its \
+         certificate: get tokens from your application provider"
+    )]
+    TokensRequired,
+    /// Forged, expired, of another issuer, or twice in one request: all alike.
+    #[error("a token is not valid here and now: get new ones from your application provider")]
+    TokenInvalid,
+    /// It paid another request.
+    #[error("a token was spent for another request: tokens pay once")]
+    TokenSpent,
+    /// Only an application provider has users.
+    #[error("tokens are issued to application providers: present the certificate of one")]
+    NotAProvider,
+    /// No key of that day issues now.
+    #[error("the token key of that day issues nothing now: fetch the token keys again")]
+    Day,
+    /// A blinded message is none.
+    #[error("a blinded message is none under this key: nothing was issued or charged")]
+    Blinded,
+    /// The request breaks a rule.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+
+    // Ours.
+    /// More to sign than the server can.
+    #[error("too many tokens wait to be signed")]
+    Busy,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A sealed key does not open.
+    #[error("a token key does not open: restore the data folder and its keys from one backup")]
+    Key,
+    /// A computation did not end.
+    #[error("the server could not compute with its token keys")]
+    Computation,
+}
+
+/// How an evaluation is paid.
+pub(super) enum Paid {
+    /// It costs nothing.
+    Nothing,
+    /// From an account.
+    Charged(Charged),
+    /// With tokens, once they are spent.
+    Tokens(Redeemed),
+}
+
+/// The quotas of a directory. Clones share them.
+#[derive(Clone)]
+pub(super) struct Quotas(Arc<Inner>);
+
+struct Inner {
+    options: QuotaOptions,
+    accounts: Accounts,
+    keys: Keys,
+    spent: Arc<dyn SpentTokens>,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+    signers: Evaluator,
+}
+
+impl Quotas {
+    pub(super) async fn open(
+        generations: Arc<dyn Generations>,
+        keyring: Arc<Keyring>,
+        options: QuotaOptions,
+        threads: usize,
+        clock: Clock,
+    ) -> Result<Self, QuotaError> {
+        let spent = generations.spent_tokens().await?;
+        let keys = Keys::open(generations.clone(), keyring.clone(), spent.clone()).await?;
+        Ok(Self(Arc::new(Inner {
+            options,
+            accounts: Accounts::new(generations),
+            keys,
+            spent,
+            keyring,
+            clock,
+            // Lookups go on while tokens are signed.
+            signers: Evaluator::new(threads.div_ceil(2), QUEUED_ISSUES),
+        })))
+    }
+
+    /// Charges an evaluation to a partner, or verifies its tokens. They are not
+    /// spent yet: [`Self::spend`].
+    pub(super) async fn pay(
+        &self,
+        payer: &Payer,
+        request: &Evaluate,
+        elements: usize,
+        evaluator: &Evaluator,
+    ) -> Result<Paid, QuotaError> {
+        if !request.tokens.is_empty() {
+            let (quotas, request) = (self.clone(), request.clone());
+            let verified = evaluator.run(move || quotas.verify(&request)).await;
+            let redeemed = verified.map_err(|_| QuotaError::Busy)??;
+            let names = names(&redeemed);
+            let (day, hash) = (redeemed.day.number(), redeemed.request);
+            return match self.0.spent.look(day, names, hash).await? {
+                Spent::Other => Err(QuotaError::TokenSpent),
+                Spent::New | Spent::Again => Ok(Paid::Tokens(redeemed)),
+            };
+        }
+        match payer {
+            Payer::Partner { .. } => {
+                let (counted, count) = (Counted::Elements, elements as u64);
+                Ok(Paid::Charged(self.charge(payer, counted, count).await?))
+            }
+            Payer::Anonymous => match self.0.options.anonymous {
+                Anonymous::Open => Ok(Paid::Nothing),
+                Anonymous::Tokens => Err(QuotaError::TokensRequired),
+            },
+        }
+    }
+
+    fn verify(&self, request: &Evaluate) -> Result<Redeemed, QuotaError> {
+        let (inner, epoch) = (&self.0, request.epoch.get().to_be_bytes());
+        let asked: [&[u8]; 2] = [&epoch, &request.blinded_elements];
+        let (directory, now_s) = (inner.keyring.directory(), inner.clock.now_s());
+        redeem(directory, &inner.keys.known(), now_s, &request.tokens, &asked)
+            .map_err(|_| QuotaError::TokenInvalid)
+    }
+
+    /// The evaluation is done and not yet answered: its tokens are spent, for
+    /// good and durably. Of two requests with one token one is answered.
+    pub(super) async fn spend(&self, paid: Paid) -> Result<(), QuotaError> {
+        let Paid::Tokens(redeemed) = paid else { return Ok(()) };
+        let (day, hash) = (redeemed.day.number(), redeemed.request);
+        match self.0.spent.spend(day, names(&redeemed), hash).await? {
+            Spent::Other => Err(QuotaError::TokenSpent),
+            // What was spent is forgotten after its key: with the key still
+            // there, it is remembered.
+            Spent::New | Spent::Again => {
+                let keys = self.0.keys.known();
+                let key = keys.key(redeemed.day).map(|key| *key.public().id());
+                if key == Some(redeemed.key_id) { Ok(()) } else { Err(QuotaError::TokenInvalid) }
+            }
+        }
+    }
+
+    /// The evaluation was not done.
+    pub(super) fn refund(&self, paid: Paid) {
+        if let Paid::Charged(charged) = paid {
+            charged.refund(&self.0.clock);
+        }
+    }
+
+    /// Charges bytes of buckets.
+    pub(super) async fn pay_bytes(&self, payer: &Payer, bytes: u64) -> Result<(), QuotaError> {
+        if *payer == Payer::Anonymous && self.0.options.anonymous == Anonymous::Open {
+            return Ok(());
+        }
+        self.charge(payer, Counted::Bytes, bytes).await.map(drop)
+    }
+
+    /// The account of a payer, and its limits.
+    fn account<'a>(&self, payer: &'a Payer) -> (&'a str, Limits) {
+        let options = &self.0.options;
+        match payer {
+            Payer::Anonymous => {
+                (ANONYMOUS, Limits { bytes: options.anonymous_bytes, ..options.partner })
+            }
+            Payer::Partner { alias, evaluations_per_day, .. } => {
+                (alias, options.of(alias, *evaluations_per_day))
+            }
+        }
+    }
+
+    async fn charge(
+        &self,
+        payer: &Payer,
+        counted: Counted,
+        count: u64,
+    ) -> Result<Charged, QuotaError> {
+        let (alias, limits) = self.account(payer);
+        self.0.accounts.charge(alias, &limits, counted, count, &self.0.clock).await
+    }
+
+    /// Writes down what is left, at the end.
+    pub(super) async fn settle(&self) -> Result<(), StoreError> {
+        self.0.accounts.settle().await
+    }
+}
+
+fn names(redeemed: &Redeemed) -> Vec<[u8; 16]> {
+    redeemed.names.iter().map(|SpentName(name)| *name).collect()
+}
+
+impl From<TokenError> for QuotaError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Blinded => Self::Blinded,
+            TokenError::Invalid => Self::TokenInvalid,
+            TokenError::Key | TokenError::Computation => Self::Computation,
+        }
+    }
+}
