@@ -24,7 +24,9 @@ use blindbook::{
         verify_directory,
     },
     secret::Secret,
-    server::{Clock, RegistryOptions, Server, ServerOptions, Tls, TlsPem, Verification},
+    server::{
+        Clock, RegistryOptions, Server, ServerOptions, Tls, TlsPem, Transcript, Verification,
+    },
     store::Generations as _,
     wire::proto::{self, registry_service_client::RegistryServiceClient},
 };
@@ -111,6 +113,8 @@ pub(crate) struct Scene {
     pub(crate) now_s: Arc<AtomicU64>,
     pub(crate) regions: Vec<String>,
     pub(crate) sweep_period: Duration,
+    /// Every call, from its beginning.
+    pub(crate) transcript: Option<Arc<Transcript>>,
 }
 
 /// A running server.
@@ -137,6 +141,7 @@ impl Scene {
             now_s: Arc::new(AtomicU64::new(NOW_S)),
             regions: Vec::new(),
             sweep_period: Duration::from_secs(3600),
+            transcript: None,
         }
     }
 
@@ -178,6 +183,10 @@ impl Scene {
         let server = server.with_partners(partners()).await.unwrap();
         let server = server.with_registry(self.options(challenges.clone())).await.unwrap();
         let ledger = server.ledger().unwrap();
+        let server = match self.transcript.clone() {
+            Some(transcript) => server.record(transcript),
+            None => server,
+        };
         Served { scene: self, challenges, ledger, tls, running: Running::start(server).await }
     }
 
