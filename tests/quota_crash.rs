@@ -39,7 +39,7 @@ use std::{
 
 use blindbook::{
     access::{
-        Callers,
+        Role,
         quota::{Limit, Limits},
     },
     bucket::{BUCKET_BYTES, Bucket, PrefixBits},
@@ -63,7 +63,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::{
     certificates::Authority,
-    scene::{provider, reason},
+    scene::{listed, provider, reason},
     world::{Asker, batch, finalize, paid},
 };
 
@@ -96,13 +96,12 @@ async fn part() {
     let keyring = Arc::new(Keyring::load(&root.join("keys")).unwrap());
     let server =
         Server::open(generations(root).await, keyring, options, Clock::system()).await.unwrap();
-    let mut callers = Callers::default();
-    let role = blindbook::access::Role::Provider(provider("wa.example"));
-    callers.add_uri(PARTNER, role).unwrap();
+    let partner = listed(PARTNER, "wa", Role::Ap(provider("wa.example")));
+    let server = server.with_partners(vec![partner]).await.unwrap();
     let challenges = Challenges::new(Arc::new(MemoryPending::new(1)), 60, 1).unwrap();
     let (tokens, passports) = (TokenIssuers::default(), PassportRules::default());
     let proofs = Proofs::new(challenges, tokens, passports, IdentityIssuers::default());
-    let server = server.with_registry(RegistryOptions::new(callers, proofs)).await.unwrap();
+    let server = server.with_registry(RegistryOptions::new(proofs)).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("\nport {}", listener.local_addr().unwrap().port());
     server.run(listener, std::future::pending()).await.unwrap();

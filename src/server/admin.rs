@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{ServerError, publish::Publisher};
+use super::{
+    ServerError,
+    peer::{Caller, PeerError},
+    publish::Publisher,
+};
 use crate::{
     access::{AccessError, Alias, Coverage, Partner, PartnerUri, Partners, PartnersError, Role},
     identifier::Provider,
@@ -26,6 +30,9 @@ pub(super) enum AdminError {
     /// The request breaks a rule.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// The caller is an administrator no more.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
     /// The list of partners does not take it.
     #[error(transparent)]
     Partners(#[from] PartnersError),
@@ -186,6 +193,7 @@ impl AdminService for Admin {
         &self,
         request: Request<proto::PutPartnerRequest>,
     ) -> Result<Response<proto::PutPartnerResponse>, Status> {
+        Caller::of(&request).map_err(AdminError::from)?;
         let put = request.into_inner().try_into().map_err(AdminError::from)?;
         self.put(put).await?;
         Ok(Response::new(proto::PutPartnerResponse {}))
@@ -195,6 +203,7 @@ impl AdminService for Admin {
         &self,
         request: Request<proto::RemovePartnerRequest>,
     ) -> Result<Response<proto::RemovePartnerResponse>, Status> {
+        Caller::of(&request).map_err(AdminError::from)?;
         let uri = PartnerUri::parse(&request.into_inner().uri);
         let uri = uri.map_err(|error| AdminError::from(rule(&error)))?;
         self.partners.remove(uri).await.map_err(AdminError::from)?;
@@ -205,6 +214,7 @@ impl AdminService for Admin {
         &self,
         request: Request<proto::ListPartnersRequest>,
     ) -> Result<Response<proto::ListPartnersResponse>, Status> {
+        Caller::of(&request).map_err(AdminError::from)?;
         let list = request.into_inner().try_into().map_err(AdminError::from)?;
         Ok(Response::new(self.list(&list).await?.into()))
     }

@@ -158,6 +158,17 @@ impl Caller {
         Ok(Some(Self { partner, peer: peer.clone(), partners }))
     }
 
+    /// Who makes this call. Its message may have come long after the call began:
+    /// the caller must still be what it was.
+    ///
+    /// # Errors
+    /// As [`Self::still`].
+    pub(super) fn of<T>(request: &tonic::Request<T>) -> Result<&Self, PeerError> {
+        // A request without a caller did not come through the gate.
+        let caller = request.extensions().get::<Self>().ok_or(PeerError::Unidentified)?;
+        caller.still().map(|()| caller)
+    }
+
     /// Whether it still is what it was when it was let in: for calls that last.
     ///
     /// # Errors
@@ -184,4 +195,76 @@ fn uri(leaf: &[u8]) -> Option<String> {
     });
     let uri = uris.next()?;
     uris.next().is_none().then(|| uri.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        access::{Alias, PartnerUri, Role},
+        clock::Clock,
+        keyring::{self, Keyring},
+        store::MemoryGenerations,
+    };
+
+    async fn partners(listed: Vec<Partner>) -> Partners {
+        let keys = tempfile::tempdir().unwrap();
+        keyring::generate(keys.path(), &mut rand::rng()).unwrap();
+        let keyring = Arc::new(Keyring::load(keys.path()).unwrap());
+        Partners::open(Arc::new(MemoryGenerations::default()), keyring, listed).await.unwrap()
+    }
+
+    fn admin(uri: &str) -> Partner {
+        let (uri, alias) = (PartnerUri::parse(uri).unwrap(), Alias::parse("admin").unwrap());
+        Partner { uri, alias, role: Role::Admin, evaluations_per_day: None }
+    }
+
+    fn said(outcome: Result<Option<Caller>, PeerError>) -> Result<bool, PeerError> {
+        outcome.map(|caller| caller.is_some())
+    }
+
+    #[tokio::test]
+    async fn who_has_no_certificate_is_let_in_to_what_is_everybodys_alone() {
+        let partners = partners(vec![admin("spiffe://dp.example/admin")]).await;
+        let only = Who::Only(&[RoleKind::Admin]);
+        for (peer, error) in
+            [(Peer::Plaintext, PeerError::Plaintext), (Peer::Anonymous, PeerError::Unidentified)]
+        {
+            let peer = Arc::new(peer);
+            for partners in [None, Some(&partners)] {
+                assert_eq!(said(Caller::admit(&peer, partners, Who::Anybody)), Ok(false));
+                assert_eq!(said(Caller::admit(&peer, partners, only)), Err(error));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chain_that_would_not_be_let_in_now_is_nobodys() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let pem = super::super::TlsPem {
+            cert: cert.clone().into_bytes(),
+            key: key.into_bytes().into(),
+            client_ca: Some(cert.into_bytes()),
+            client_crl: None,
+        };
+        let tls = Tls::new(&pem, Clock::new(|| 1_800_000_000)).unwrap();
+        let partners = partners(vec![admin("spiffe://dp.example/admin")]).await;
+        let of = |uri: &str, chain: Vec<CertificateDer<'static>>, generation| {
+            let standing = Standing { generation, checked_s: 1_800_000_000, good: true };
+            let (tls, standing) = (tls.clone(), Mutex::new(standing));
+            Peer::Certified(Certified { uri: Some(uri.into()), chain, tls, standing })
+        };
+        let nonsense = || vec![CertificateDer::from(b"no certificate".to_vec())];
+        let partner = |peer: &Peer| peer.partner(Some(&partners)).map(|found| found.role.kind());
+        let (known, unknown) = ("spiffe://dp.example/admin", "spiffe://dp.example/other");
+        // As the handshake left it; after a reload; and of nobody in the list.
+        assert_eq!(partner(&of(known, nonsense(), 0)), Ok(RoleKind::Admin));
+        assert_eq!(partner(&of(known, nonsense(), 1)), Err(PeerError::Lapsed));
+        assert_eq!(partner(&of(known, Vec::new(), 1)), Err(PeerError::Lapsed));
+        assert_eq!(partner(&of(unknown, nonsense(), 0)), Err(PeerError::Unknown));
+        assert_eq!(of(known, nonsense(), 0).partner(None).err(), Some(PeerError::Unknown));
+        let peer = Peer::of_tls(Some(&nonsense()), &tls, 0);
+        assert_eq!(partner(&peer), Err(PeerError::Unknown));
+    }
 }

@@ -1,7 +1,10 @@
 //! The directory of partners, changed by administrators while the server runs.
 
+use std::sync::Arc;
+
 use blindbook::{
     client::{admin::Admin, registry::RegistryOptions},
+    server::Transcript,
     wire::{
         KeySuccession, ProviderList,
         admin::{ListPartners, Partner as Put, PartnerRole, ProviderKey, PutPartner},
@@ -9,6 +12,8 @@ use blindbook::{
     },
 };
 use ed25519_dalek::SigningKey;
+use tonic::{client::Grpc, codegen::http::uri::PathAndQuery};
+use tonic_prost::ProstCodec;
 
 use crate::{
     certificates::Client,
@@ -106,6 +111,34 @@ async fn a_call_that_lasts_claims_nothing_for_a_partner_that_was_removed() {
     let proto::claim_many_response::Outcome::Refusal(refusal) = outcome else { panic!("claimed") };
     assert_eq!(refusal.reason, "CALLER_UNKNOWN");
     assert!(served.found(&who).await.is_empty());
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_after_its_sender_was_removed_is_not_taken() {
+    let transcript = Arc::new(Transcript::new());
+    let scene = Scene { transcript: Some(transcript.clone()), ..Scene::new().await };
+    let served = scene.serve().await;
+    let admin = served.admin(ADMIN);
+    admin.put(put(NEW, "new", ap("new.example"), true)).await.unwrap();
+    let identity = scene.authority.partner(&[NEW]);
+    let mut grpc = Grpc::new(served.channel(Some(identity)).await.unwrap());
+    grpc.ready().await.unwrap();
+    let path = "/blindbook.v1.RegistryService/StartChallenge";
+    let codec = ProstCodec::<_, proto::StartChallengeResponse>::default();
+    let (send, receive) = tokio::sync::mpsc::channel(1);
+    let request = tonic::Request::new(tokio_stream::wrappers::ReceiverStream::new(receive));
+    let calling = tokio::spawn(async move {
+        grpc.client_streaming(request, PathAndQuery::from_static(path), codec).await
+    });
+    // The call has begun, and its message is still to come.
+    while !transcript.calls().iter().any(|call| call.path == path) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    admin.remove(NEW).await.unwrap();
+    send.send(start()).await.unwrap();
+    drop(send);
+    assert_eq!(reason(calling.await.unwrap()), "CALLER_UNKNOWN");
     served.stop().await;
 }
 

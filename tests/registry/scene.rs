@@ -115,6 +115,8 @@ pub(crate) struct Scene {
     pub(crate) regions: Vec<String>,
     pub(crate) sweep_period: Duration,
     pub(crate) quotas: QuotaOptions,
+    /// Every call, from its beginning.
+    pub(crate) transcript: Option<Arc<Transcript>>,
 }
 
 /// A running server.
@@ -142,6 +144,7 @@ impl Scene {
             regions: Vec::new(),
             sweep_period: Duration::from_secs(3600),
             quotas: QuotaOptions::default(),
+            transcript: None,
         }
     }
 
@@ -196,11 +199,11 @@ impl Scene {
         let challenges = Challenges::new(self.pending.clone(), 300, 100_000).unwrap();
         let server = server.with_partners(partners()).await.unwrap();
         let server = server.with_registry(self.options(challenges.clone())).await.unwrap();
-        let server = match transcript {
+        let ledger = server.ledger().unwrap();
+        let server = match transcript.or(self.transcript.clone()) {
             Some(transcript) => server.record(transcript),
             None => server,
         };
-        let ledger = server.ledger().unwrap();
         Served { scene: self, challenges, ledger, tls, running: Running::start(server).await }
     }
 

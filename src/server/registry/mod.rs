@@ -28,7 +28,7 @@ pub(super) use self::{error::RegistryError, sweeper::keep_swept};
 use super::{
     Clock,
     feed::{self, Feed},
-    peer::{Caller, PeerError},
+    peer::Caller,
 };
 use crate::{
     access::{Partner, Role},
@@ -82,10 +82,9 @@ fn provider<T>(request: &Request<T>) -> Result<Provider, RegistryError> {
     caller(request)?.partner.provider().cloned()
 }
 
-/// Who asks, as the gate let it in.
+/// Who asks.
 fn caller<T>(request: &Request<T>) -> Result<&Caller, RegistryError> {
-    // A request without a caller did not come through the gate.
-    Ok(request.extensions().get().ok_or(PeerError::Unidentified)?)
+    Ok(Caller::of(request)?)
 }
 
 impl Partner {

@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status};
 
-use super::{Refusal, store, wire};
+use super::{Refusal, peer, store, wire};
 use crate::{access::PartnersError, registry::ProviderKeyError, server::admin::AdminError};
 
 impl From<AdminError> for Status {
@@ -10,6 +10,7 @@ impl From<AdminError> for Status {
         let message = error.to_string();
         let refusal = match &error {
             AdminError::Wire(error) => wire(*error),
+            AdminError::Peer(error) => peer(*error),
             AdminError::Partners(error) => partners(error, message),
             AdminError::Key(error) => key(error, message),
             AdminError::Store(error) => store(error),
