@@ -96,6 +96,7 @@ async fn reflection_lists_the_registry_and_no_service_that_is_not_here() {
     let expected = [
         "blindbook.v1.AdminService",
         "blindbook.v1.DiscoveryService",
+        "blindbook.v1.QuotaService",
         "blindbook.v1.RegistryService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",

@@ -2,8 +2,9 @@
 //! application provider, spent at the directory, and linked by neither.
 //!
 //! The client blinds, the provider has the directory sign ([`TokenSource`]), the
-//! client unblinds. Each is spent once, and forgotten before it is sent: what a
-//! crash interrupts costs its tokens and never sends one of them twice.
+//! client unblinds. Each is forgotten before it is sent, and never sent for
+//! anything else, not even when the request was refused: who saw one twice would
+//! know two requests for one client's.
 
 mod wallet;
 

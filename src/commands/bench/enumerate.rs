@@ -81,10 +81,13 @@ fn days(kind: Kind, identities: usize, numbers: u64) -> anyhow::Result<f64> {
     let mut accounts = vec![Account::new(&limits, Leases::default()); identities];
     let mut provider = Account::new(&Limits::DEFAULT, Leases::default());
     let per_token = ELEMENTS_PER_TOKEN as u64;
-    // No longer than a burst takes to come back: nothing is left lying.
+    // No longer than a burst takes to come back: nothing is left lying. That of a
+    // user takes a day, if its provider has all users' tokens at once.
+    let at_once = provider.meter(Counted::Tokens).available(START_S);
+    let all_users = Limits::TOKENS_PER_USER.saturating_mul(identities as u64);
     let step_s = match kind {
-        Kind::Users => DAY_S,
-        Kind::Partners => 3600,
+        Kind::Users if all_users <= at_once => DAY_S,
+        Kind::Users | Kind::Partners => 3600,
     };
     let (mut now_s, mut tried) = (START_S, 0);
     loop {
