@@ -10,6 +10,7 @@
 )]
 
 #[path = "common/certificates.rs"]
+#[allow(dead_code, reason = "shared with tests that use other parts of it")]
 mod certificates;
 #[path = "common/mod.rs"]
 #[allow(dead_code, clippy::expect_used, reason = "shared with tests that use other parts of it")]

@@ -87,9 +87,10 @@ fn folder(path: &Path) -> Arc<dyn State> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lookups_are_paid_with_tokens_and_what_is_known_costs_none() {
-    let scene = roomy().await;
+    let mut scene = roomy().await;
     let transcript = Arc::new(Transcript::new());
-    let served = scene.serve_recorded(Some(transcript.clone())).await;
+    scene.transcript = Some(transcript.clone());
+    let served = scene.serve().await;
     let who = sii("tel:+14155550123");
     let without = client(&scene, &served, None, Arc::new(MemoryState::new())).await;
     let refused = without.lookup(&who).await;
@@ -138,9 +139,10 @@ async fn lookups_are_paid_with_tokens_and_what_is_known_costs_none() {
 /// Hit and miss: the same calls, of the same sizes, for the same price.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hit_costs_what_a_miss_costs_and_looks_the_same() {
-    let scene = roomy().await;
+    let mut scene = roomy().await;
     let transcript = Arc::new(Transcript::new());
-    let served = scene.serve_recorded(Some(transcript.clone())).await;
+    scene.transcript = Some(transcript.clone());
+    let served = scene.serve().await;
     let (hit, miss) = (sii("tel:+14155550123"), sii("tel:+14155550124"));
     served.claimed(&hit, "wa.example", "alice").await;
     let backend = Backend::of(&served).await;

@@ -10,6 +10,7 @@
 )]
 
 #[path = "../common/certificates.rs"]
+#[allow(dead_code, reason = "shared with tests that use other parts of it")]
 mod certificates;
 mod client;
 #[path = "../common/mod.rs"]

@@ -158,12 +158,7 @@ impl Scene {
     }
 
     pub(crate) async fn serve(&self) -> Served<'_> {
-        self.serve_as(None, None).await
-    }
-
-    /// A server, of whose calls a record is kept.
-    pub(crate) async fn serve_recorded(&self, transcript: Option<Arc<Transcript>>) -> Served<'_> {
-        self.serve_as(None, transcript).await
+        self.serve_with(None).await
     }
 
     /// The files of TLS, with a revocation list or without.
@@ -178,14 +173,6 @@ impl Scene {
     }
 
     pub(crate) async fn serve_with(&self, crl: Option<String>) -> Served<'_> {
-        self.serve_as(crl, None).await
-    }
-
-    async fn serve_as(
-        &self,
-        crl: Option<String>,
-        transcript: Option<Arc<Transcript>>,
-    ) -> Served<'_> {
         let tls = Tls::new(&self.pem(crl), self.clock()).unwrap();
         let options = ServerOptions {
             tls: Some(tls.clone()),
@@ -200,7 +187,7 @@ impl Scene {
         let server = server.with_partners(partners()).await.unwrap();
         let server = server.with_registry(self.options(challenges.clone())).await.unwrap();
         let ledger = server.ledger().unwrap();
-        let server = match transcript.or(self.transcript.clone()) {
+        let server = match self.transcript.clone() {
             Some(transcript) => server.record(transcript),
             None => server,
         };
