@@ -57,7 +57,7 @@ pub use self::{
     quota::{Anonymous, QuotaOptions},
     registry::{RegistryOptions, Verification},
     status::ERROR_DOMAIN,
-    tls::{Reload, Tls, TlsFiles, TlsKeeper, TlsPem, mutual_tls_config, tls_config},
+    tls::{Lists, Reload, Tls, TlsFiles, TlsKeeper, TlsPem, mutual_tls_config, tls_config},
     transcript::{Call, Transcript},
 };
 use crate::{

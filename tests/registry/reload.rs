@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use blindbook::{
-    server::{Reload, ServerOptions, TlsFiles, TlsPem},
+    server::{Lists, Reload, ServerOptions, TlsFiles, TlsPem},
     wire::proto::{self, discovery_service_client::DiscoveryServiceClient},
 };
 use tokio::{net::TcpStream, sync::Notify, time::timeout};
@@ -156,6 +156,32 @@ async fn a_look_says_what_it_found_once_and_a_broken_file_changes_nothing() {
         assert_eq!(shown(&scene, port).await, der(&pem.cert));
     }
     running.stop().await;
+}
+
+#[tokio::test]
+async fn lists_that_end_are_told_before_and_after() {
+    let scene = Scene::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let files = files(folder.path());
+    write(&files, &scene.pem(Some(scene.authority.revokes(&[], 2028))));
+    let (tls, mut keeper) = files.clone().open(scene.clock()).unwrap();
+    // 2028 begins 1,830,297,600 s after 1970.
+    for (now_s, lists) in [
+        (1_830_297_600 - 86_400, Lists::InDate),
+        (1_830_297_600 - 86_399, Lists::EndSoon),
+        (1_830_297_599, Lists::EndSoon),
+        (1_830_297_600, Lists::Ended),
+    ] {
+        scene.set_time(now_s);
+        assert_eq!(tls.lists(), lists);
+        assert_eq!(keeper.look(), Reload::Unchanged);
+    }
+    write(&files, &scene.pem(Some(scene.authority.revokes(&[], 2029))));
+    assert_eq!(keeper.look(), Reload::Done);
+    assert_eq!(tls.lists(), Lists::InDate);
+    fs::write(files.client_crl.as_ref().unwrap(), "").unwrap();
+    assert_eq!(keeper.look(), Reload::Refused);
+    assert_eq!(tls.lists(), Lists::InDate);
 }
 
 #[tokio::test]

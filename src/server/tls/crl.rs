@@ -19,24 +19,27 @@ pub(super) enum CrlError {
     Missing,
 }
 
-/// Holds lists against the authorities whose certificates they revoke.
+/// Holds lists against the authorities whose certificates they revoke; says when
+/// the first of the lists ends.
 pub(super) fn check(
     authorities: &[CertificateDer<'_>],
     lists: &[CertificateRevocationListDer<'_>],
     now_s: u64,
-) -> Result<(), CrlError> {
+) -> Result<u64, CrlError> {
     let parsed = lists.iter().map(|list| match CertificateRevocationList::from_der(list) {
         Ok((&[], list)) => Ok(list),
         _ => Err(CrlError::Malformed),
     });
     let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
     let now_s = i64::try_from(now_s).unwrap_or(i64::MAX);
+    let mut until_s = i64::MAX;
     for list in &parsed {
         // RFC 5280 section 5.1.2.5: it is always there.
         let next = list.next_update().ok_or(CrlError::Malformed)?;
         if next.timestamp() <= now_s {
             return Err(CrlError::Expired);
         }
+        until_s = until_s.min(next.timestamp());
     }
     for authority in authorities {
         let (_, authority) =
@@ -53,5 +56,5 @@ pub(super) fn check(
             return Err(CrlError::Signature);
         }
     }
-    Ok(())
+    Ok(until_s.unsigned_abs())
 }

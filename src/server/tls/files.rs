@@ -6,7 +6,7 @@ use std::{convert::Infallible, fs, path::PathBuf, time::Duration};
 use tokio::{sync::Notify, time::sleep};
 use zeroize::Zeroizing;
 
-use super::{Clock, ServerError, Tls, TlsPem};
+use super::{Clock, Lists, ServerError, Tls, TlsPem};
 
 /// Where TLS lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl TlsFiles {
         let pem = self.read()?;
         let tls = Tls::new(&pem, clock).map_err(|error| self.named(error))?;
         let seen = Ok(digest(&pem));
-        Ok((tls.clone(), TlsKeeper { files: self, tls, seen }))
+        Ok((tls.clone(), TlsKeeper { files: self, tls, seen, lists: Lists::None }))
     }
 
     fn read(&self) -> Result<TlsPem, ServerError> {
@@ -82,11 +82,33 @@ pub struct TlsKeeper {
     tls: Tls,
     /// What was there the last time, or why it could not be read.
     seen: Result<[u8; 32], String>,
+    /// What the log was told of the revocation lists.
+    lists: Lists,
 }
 
 impl TlsKeeper {
-    /// Looks once, and logs what changed and what does not serve.
+    /// Looks once, and logs what changed, what does not serve, and which lists
+    /// end.
     pub fn look(&mut self) -> Reload {
+        let reload = self.reload();
+        let lists = self.tls.lists();
+        if lists != self.lists {
+            match lists {
+                Lists::None | Lists::InDate => {}
+                Lists::EndSoon => tracing::warn!(
+                    "a list in client_crl ends within a day: fetch its authority's newest"
+                ),
+                Lists::Ended => tracing::error!(
+                    "a list in client_crl has ended: partners of its authority are refused until a \
+                     newer one is there"
+                ),
+            }
+            self.lists = lists;
+        }
+        reload
+    }
+
+    fn reload(&mut self) -> Reload {
         let pem = match self.files.read() {
             Ok(pem) => pem,
             Err(error) => {

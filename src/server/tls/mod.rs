@@ -61,10 +61,28 @@ struct Inner {
     current: RwLock<Arc<Current>>,
 }
 
+/// Lists that end within so many seconds are worth a warning: a day.
+const LISTS_END_SOON_S: u64 = 86_400;
+
+/// How long revocation lists will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lists {
+    /// There are none.
+    None,
+    /// For more than a day.
+    InDate,
+    /// One of them ends within a day.
+    EndSoon,
+    /// One of them has ended: partners whom it is about are refused.
+    Ended,
+}
+
 /// What is in force.
 pub(super) struct Current {
     pub(super) config: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// When the first of the revocation lists ends.
+    lists_until_s: Option<u64>,
     /// Counts what was in force before.
     pub(super) generation: u64,
 }
@@ -105,6 +123,19 @@ impl Tls {
         self.0.clock.now_s()
     }
 
+    /// How long the revocation lists will do.
+    #[must_use]
+    pub fn lists(&self) -> Lists {
+        let left_s =
+            self.current().lists_until_s.map(|until_s| until_s.saturating_sub(self.now_s()));
+        match left_s {
+            None => Lists::None,
+            Some(0) => Lists::Ended,
+            Some(1..LISTS_END_SOON_S) => Lists::EndSoon,
+            Some(_) => Lists::InDate,
+        }
+    }
+
     /// Whether partners' certificates are asked for.
     pub(super) fn knows_partners(&self) -> bool {
         self.current().clients.is_some()
@@ -140,11 +171,12 @@ pub fn mutual_tls_config(
 
 impl Current {
     fn new(pem: &TlsPem, clock: &Clock, generation: u64) -> Result<Self, ServerError> {
-        let clients = match (&pem.client_ca, &pem.client_crl) {
+        let (clients, lists_until_s) = match (&pem.client_ca, &pem.client_crl) {
             (Some(authorities), lists) => {
-                Some(verifier(authorities, lists.as_deref(), clock.now_s())?)
+                let (clients, until_s) = verifier(authorities, lists.as_deref(), clock.now_s())?;
+                (Some(clients), until_s)
             }
-            (None, None) => None,
+            (None, None) => (None, None),
             (None, Some(_)) => {
                 return Err(refused(
                     "client_crl",
@@ -155,7 +187,7 @@ impl Current {
         let presented = clients.clone().unwrap_or_else(|| Arc::new(NoClientAuth));
         let mut config = config(&pem.cert, &pem.key, presented)?;
         config.time_provider = Arc::new(ClockTime(clock.clone()));
-        Ok(Self { config: Arc::new(config), clients, generation })
+        Ok(Self { config: Arc::new(config), clients, lists_until_s, generation })
     }
 
     /// Whether a chain, as a client presented it, would be let in at this time.
@@ -193,7 +225,7 @@ fn verifier(
     authorities: &[u8],
     lists: Option<&[u8]>,
     now_s: u64,
-) -> Result<Arc<dyn ClientCertVerifier>, ServerError> {
+) -> Result<(Arc<dyn ClientCertVerifier>, Option<u64>), ServerError> {
     let authorities = read("client_ca", authorities)?;
     let mut roots = RootCertStore::empty();
     for authority in &authorities {
@@ -204,6 +236,7 @@ fn verifier(
         // The names of authorities tell who the partners are.
         .clear_root_hint_subjects()
         .enforce_revocation_expiration();
+    let mut until_s = None;
     if let Some(pem) = lists {
         let damaged = || refused("client_crl", "holds no revocation list in PEM, or a damaged one");
         let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(pem)
@@ -212,10 +245,12 @@ fn verifier(
         if lists.is_empty() {
             return Err(damaged());
         }
-        crl::check(&authorities, &lists, now_s).map_err(|why| refused("client_crl", why))?;
+        let checked = crl::check(&authorities, &lists, now_s);
+        until_s = Some(checked.map_err(|why| refused("client_crl", why))?);
         builder = builder.with_crls(lists);
     }
-    builder.build().map_err(|error| refused("client_ca and client_crl", error))
+    let clients = builder.build().map_err(|error| refused("client_ca and client_crl", error))?;
+    Ok((clients, until_s))
 }
 
 fn config(
