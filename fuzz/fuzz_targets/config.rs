@@ -50,6 +50,9 @@ fn written(config: &Config) -> String {
     set("data", path(&config.data));
     set("keys", path(&config.keys));
     set("listen", config.listen.to_string().into());
+    if let Some(address) = config.probe_listen {
+        set("probe_listen", address.to_string().into());
+    }
     match &config.tls {
         Tls::Files(files) => {
             set("tls_cert", path(&files.cert));

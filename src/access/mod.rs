@@ -15,7 +15,7 @@ pub use self::{
     coverage::Coverage,
     partner::{Alias, MAX_URI_BYTES, Partner, PartnerUri, Role, RoleKind},
     partners::{Listed, Partners, PartnersError},
-    rights::{RIGHTS, Right, Who, who_may},
+    rights::{RIGHTS, Right, Who, right_of, who_may},
 };
 
 /// Why a partner cannot be listed.

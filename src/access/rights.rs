@@ -65,15 +65,17 @@ pub const RIGHTS: &[Right] = &[
     right(REFLECTION, "ServerReflectionInfo", Who::Anybody),
 ];
 
-/// Who may call the method of this path, `/service/method`; nobody, if there is
-/// no line for it.
+/// The line of the method of this path, `/service/method`.
+#[must_use]
+pub fn right_of(path: &str) -> Option<&'static Right> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    RIGHTS.iter().find(|right| right.service == service && right.method == method)
+}
+
+/// Who may call the method of this path; nobody, if there is no line for it.
 #[must_use]
 pub fn who_may(path: &str) -> Who {
-    let called = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-    let right = called.and_then(|(service, method)| {
-        RIGHTS.iter().find(|right| right.service == service && right.method == method)
-    });
-    right.map_or(Who::Only(&[]), |right| right.who)
+    right_of(path).map_or(Who::Only(&[]), |right| right.who)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::{
     connection::{Connection, End, Patience, Watched},
     gate::{Entrance, Gate},
     health::Health,
+    metrics::Metrics,
     peer::Peer,
 };
 
@@ -41,6 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What all connections share.
 struct Host {
     gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
     tls: Option<Tls>,
     http: http2::Builder<TokioExecutor>,
     patience: Patience,
@@ -49,7 +51,7 @@ struct Host {
 }
 
 impl Host {
-    fn new(gate: Gate, options: &ServerOptions) -> Self {
+    fn new(gate: Gate, metrics: Arc<Metrics>, options: &ServerOptions) -> Self {
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
             .auto_date_header(false)
@@ -62,6 +64,7 @@ impl Host {
             .keep_alive_timeout(options.keepalive_timeout);
         Self {
             gate: Arc::new(gate),
+            metrics,
             tls: options.tls.clone(),
             http,
             patience: Patience::of(options),
@@ -73,6 +76,7 @@ impl Host {
     /// One connection, from its first byte to its last.
     async fn serve(self: Arc<Self>, stream: TcpStream, id: u64, stopping: watch::Receiver<bool>) {
         let connection = Connection::new(id);
+        let _connected = self.metrics.connected();
         // A frame that waits for others costs a round trip.
         if stream.set_nodelay(true).is_err() {
             return; // It is gone already.
@@ -137,11 +141,12 @@ impl Host {
 pub(super) async fn serve(
     listener: TcpListener,
     gate: Gate,
+    metrics: Arc<Metrics>,
     options: &ServerOptions,
     health: &Health,
     shutdown: impl Future<Output = ()>,
 ) {
-    let host = Arc::new(Host::new(gate, options));
+    let host = Arc::new(Host::new(gate, metrics, options));
     let room = Arc::new(Semaphore::new(options.max_connections));
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -161,6 +166,8 @@ pub(super) async fn serve(
                         serving.await;
                         drop(place);
                     });
+                } else {
+                    host.metrics.turned_away();
                 },
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

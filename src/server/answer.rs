@@ -15,6 +15,7 @@ use tonic::Status;
 use super::{
     connection::{Call, Debt},
     frames::Frames,
+    metrics::Measured,
     transcript::Recording,
 };
 
@@ -22,6 +23,7 @@ use super::{
 pub(super) struct Leaving {
     pub(super) call: Call,
     pub(super) _permit: Option<OwnedSemaphorePermit>,
+    pub(super) measured: Measured,
 }
 
 /// The body of an answer.
@@ -57,6 +59,9 @@ impl Body for Answer {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
+        if let Some(trailers) = frame.trailers_ref() {
+            this.leaving.measured.ends(trailers);
+        }
         if let Some(recording) = &this.recording {
             if let Some(piece) = frame.data_ref() {
                 recording.leaves(&mut this.frames, piece);

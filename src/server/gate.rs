@@ -15,7 +15,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_T
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Code, Status, codegen::Service, server::NamedService};
+use tonic::{Code, Status, codegen::Service};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
@@ -26,22 +26,19 @@ use super::{
     connection::{Connection, Debt},
     frames::Frames,
     lookup::Lookup,
+    metrics::Metrics,
     peer::{Caller, Peer, PeerError},
     quota::{Payer, Quotas},
     registry::Registry,
+    route::{ADMIN, DISCOVERY, HEALTH, QUOTA, REFLECTION, REGISTRY, Room, Route, To},
     transcript::{Recording, Transcript},
 };
 use crate::{
-    access::{Partners, who_may},
-    token::{ELEMENTS_PER_TOKEN, SIGNATURE_BYTES, TOKEN_BYTES},
-    wire::{
-        BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES, MAX_ISSUED,
-        proto::{
-            FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
-            discovery_service_server::DiscoveryServiceServer,
-            quota_service_server::QuotaServiceServer,
-            registry_service_server::RegistryServiceServer,
-        },
+    access::{Partners, right_of, who_may},
+    wire::proto::{
+        FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
+        discovery_service_server::DiscoveryServiceServer, quota_service_server::QuotaServiceServer,
+        registry_service_server::RegistryServiceServer,
     },
 };
 
@@ -50,28 +47,6 @@ const MAX_LASTING_CALLS: usize = 64;
 
 /// Calls with many claims, at once.
 const MAX_BULK_CALLS: usize = 64;
-
-/// Bytes of a message beside its batch.
-const SLACK_BYTES: usize = 64;
-
-/// Bytes of one prefix as it may be encoded, packed or each with its tag.
-const PREFIX_BYTES: usize = 5;
-
-/// Longest message of health and reflection.
-const MAX_SERVICE_MESSAGE_BYTES: usize = 1024;
-
-/// Longest message with an identifier and at most a code.
-const MAX_NAMING_MESSAGE_BYTES: usize = 1024;
-
-/// Longest message with a proof, which may bring a chain of certificates.
-const MAX_PROVING_MESSAGE_BYTES: usize = 16 << 10;
-
-/// Longest message about a partner: the longest record, as it may be encoded.
-const MAX_PARTNER_MESSAGE_BYTES: usize = 16 << 10;
-
-/// Longest request for invalidations: a sequence for each of 2^16 partitions
-/// would be half a megabyte, and nobody has so many.
-const MAX_CHECKPOINT_MESSAGE_BYTES: usize = 64 << 10;
 
 /// Why a call does not pass. The peer is at fault, but for `Busy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -111,105 +86,6 @@ pub(super) enum CallError {
     Peer(#[from] PeerError),
 }
 
-/// A method of this server.
-#[derive(Clone, Copy)]
-struct Route {
-    to: To,
-    max_message_bytes: usize,
-    /// Whether the peer sends one message and ends, or may go on.
-    one_message: bool,
-    room: Room,
-}
-
-/// Among which calls one counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Room {
-    /// Those that are answered at once.
-    Brief,
-    /// Those that last as long as the peer wants, and that anybody may make.
-    Lasting,
-    /// Those with many claims.
-    Bulk,
-    /// Those that are told of changes, by the client of everybody.
-    Watch,
-}
-
-#[derive(Clone, Copy)]
-enum To {
-    Discovery,
-    Quota,
-    Registry,
-    Admin,
-    Health,
-    Reflection,
-}
-
-impl Route {
-    fn of(path: &str) -> Option<Self> {
-        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-        let once = |to, max_message_bytes| Self {
-            to,
-            max_message_bytes,
-            one_message: true,
-            room: Room::Brief,
-        };
-        let most = |batches: &[usize]| batches.iter().copied().max().unwrap_or(0);
-        match (service, method) {
-            (DISCOVERY, "GetParameters" | "ListProviders") => {
-                Some(once(To::Discovery, SLACK_BYTES))
-            }
-            (DISCOVERY, "Evaluate") => {
-                let elements = most(&ELEMENT_BATCHES);
-                let tokens = elements / ELEMENTS_PER_TOKEN * TOKEN_BYTES;
-                Some(once(To::Discovery, elements * ELEMENT_BYTES + tokens + SLACK_BYTES))
-            }
-            (DISCOVERY, "FetchBuckets") => {
-                Some(once(To::Discovery, most(&BUCKET_BATCHES) * PREFIX_BYTES + SLACK_BYTES))
-            }
-            (QUOTA, "GetLimits" | "GetTokenKeys") => Some(once(To::Quota, SLACK_BYTES)),
-            (QUOTA, "IssueTokens") => {
-                Some(once(To::Quota, MAX_ISSUED * SIGNATURE_BYTES + SLACK_BYTES))
-            }
-            (REGISTRY, "StartVerification" | "FinishVerification" | "StartChallenge") => {
-                Some(once(To::Registry, MAX_NAMING_MESSAGE_BYTES))
-            }
-            (REGISTRY, "Claim" | "SetPreferences" | "Release" | "Port" | "List") => {
-                Some(once(To::Registry, MAX_PROVING_MESSAGE_BYTES))
-            }
-            (REGISTRY, "ClaimMany") => Some(Self {
-                to: To::Registry,
-                max_message_bytes: MAX_PROVING_MESSAGE_BYTES,
-                one_message: false,
-                room: Room::Bulk,
-            }),
-            (REGISTRY, "WatchInvalidations") => {
-                Some(Self { room: Room::Watch, ..once(To::Registry, MAX_CHECKPOINT_MESSAGE_BYTES) })
-            }
-            (ADMIN, "PutPartner" | "RemovePartner" | "ListPartners") => {
-                Some(once(To::Admin, MAX_PARTNER_MESSAGE_BYTES))
-            }
-            (HEALTH, "Check") => Some(once(To::Health, MAX_SERVICE_MESSAGE_BYTES)),
-            (HEALTH, "Watch") => {
-                Some(Self { room: Room::Lasting, ..once(To::Health, MAX_SERVICE_MESSAGE_BYTES) })
-            }
-            (REFLECTION, "ServerReflectionInfo") => Some(Self {
-                to: To::Reflection,
-                max_message_bytes: MAX_SERVICE_MESSAGE_BYTES,
-                one_message: false,
-                room: Room::Lasting,
-            }),
-            _ => None,
-        }
-    }
-}
-
-const DISCOVERY: &str = <DiscoveryServiceServer<Lookup> as NamedService>::NAME;
-const QUOTA: &str = <QuotaServiceServer<Quotas> as NamedService>::NAME;
-const REGISTRY: &str = <RegistryServiceServer<Registry> as NamedService>::NAME;
-const ADMIN: &str = <AdminServiceServer<Admin> as NamedService>::NAME;
-const HEALTH: &str = <HealthServer<HealthService> as NamedService>::NAME;
-const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
-
 type Answering = Pin<Box<dyn Future<Output = Response<tonic::body::Body>> + Send>>;
 type Door = Arc<dyn Fn(Request<tonic::body::Body>) -> Answering + Send + Sync>;
 
@@ -224,6 +100,7 @@ pub(super) struct Services {
 /// What lies behind the gate, for all connections.
 pub(super) struct Gate {
     partners: Option<Partners>,
+    metrics: Arc<Metrics>,
     discovery: DiscoveryServiceServer<Lookup>,
     quota: QuotaServiceServer<Quotas>,
     registry: Option<RegistryServiceServer<Registry>>,
@@ -241,6 +118,7 @@ impl Gate {
     pub(super) fn new(
         services: Services,
         partners: Option<Partners>,
+        metrics: Arc<Metrics>,
         transcript: Option<Arc<Transcript>>,
         options: &ServerOptions,
     ) -> Result<Self, ServerError> {
@@ -270,6 +148,7 @@ impl Gate {
         };
         Ok(Self {
             partners,
+            metrics,
             quota: QuotaServiceServer::new(lookup.quotas().clone()),
             discovery: DiscoveryServiceServer::new(lookup),
             registry: registry.map(RegistryServiceServer::new),
@@ -291,6 +170,8 @@ impl Gate {
         mut request: Request<Incoming>,
     ) -> Response<Answer> {
         let call = connection.call();
+        let method = right_of(request.uri().path()).map(|right| right.method);
+        let measured = self.metrics.begin(method);
         let recording = self.transcript.as_ref().map(|transcript| {
             transcript.begin(connection.id, request.uri().path(), request.headers())
         });
@@ -307,7 +188,8 @@ impl Gate {
         if let Some(recording) = &recording {
             recording.ends(response.headers());
         }
-        let leaving = Arc::new(Leaving { call, _permit: permit });
+        measured.ends(response.headers());
+        let leaving = Arc::new(Leaving { call, _permit: permit, measured });
         response.map(|body| Answer { body, leaving, recording, frames: Frames::default() })
     }
 
@@ -549,48 +431,6 @@ impl Body for Checked {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_declared_method_has_a_route_and_no_other_has() {
-        for method in ["GetParameters", "ListProviders", "Evaluate", "FetchBuckets"] {
-            let route = Route::of(&format!("/blindbook.v1.DiscoveryService/{method}")).unwrap();
-            assert!(route.one_message && route.room == Room::Brief, "{method}");
-        }
-        for method in ["GetLimits", "GetTokenKeys", "IssueTokens"] {
-            let route = Route::of(&format!("/blindbook.v1.QuotaService/{method}")).unwrap();
-            assert!(route.one_message && route.room == Room::Brief, "{method}");
-        }
-        for (method, one_message, room) in [
-            ("StartVerification", true, Room::Brief),
-            ("FinishVerification", true, Room::Brief),
-            ("StartChallenge", true, Room::Brief),
-            ("Claim", true, Room::Brief),
-            ("ClaimMany", false, Room::Bulk),
-            ("SetPreferences", true, Room::Brief),
-            ("Release", true, Room::Brief),
-            ("Port", true, Room::Brief),
-            ("List", true, Room::Brief),
-            ("WatchInvalidations", true, Room::Watch),
-        ] {
-            let route = Route::of(&format!("/blindbook.v1.RegistryService/{method}")).unwrap();
-            assert_eq!((route.one_message, route.room), (one_message, room), "{method}");
-        }
-        for method in ["PutPartner", "RemovePartner", "ListPartners"] {
-            let route = Route::of(&format!("/blindbook.v1.AdminService/{method}")).unwrap();
-            assert!(route.one_message && route.room == Room::Brief, "{method}");
-        }
-        let room = |path: &str| Route::of(path).unwrap().room;
-        assert_eq!(room("/grpc.health.v1.Health/Watch"), Room::Lasting);
-        assert_eq!(room("/grpc.health.v1.Health/Check"), Room::Brief);
-        assert!(
-            !Route::of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
-                .unwrap()
-                .one_message
-        );
-        for path in ["", "/", "Evaluate", "/blindbook.v1.DiscoveryService/", "/x/Evaluate"] {
-            assert!(Route::of(path).is_none(), "{path}");
-        }
-    }
 
     #[test]
     fn only_grpc_without_compression_passes() {

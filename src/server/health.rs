@@ -1,7 +1,7 @@
 //! Readiness, over gRPC health checking: serving only while lookups can be
 //! answered, and never again once the server begins to stop.
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tonic::server::NamedService as _;
 use tonic_health::{
     ServingStatus,
@@ -19,6 +19,7 @@ const SERVICES: [&str; 2] = ["", DiscoveryServiceServer::<Lookup>::NAME];
 pub(super) struct Health {
     reporter: HealthReporter,
     state: Mutex<State>,
+    told: watch::Sender<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,8 @@ impl Health {
     /// Not ready yet.
     pub(super) async fn new() -> Self {
         let state = Mutex::new(State::Ready(false));
-        let health = Self { reporter: HealthReporter::new(), state };
+        let told = watch::Sender::new(false);
+        let health = Self { reporter: HealthReporter::new(), state, told };
         health.report(ServingStatus::NotServing).await;
         health
     }
@@ -62,7 +64,13 @@ impl Health {
         }
     }
 
+    /// Whether it is ready, for as long as it lasts.
+    pub(super) fn ready(&self) -> watch::Receiver<bool> {
+        self.told.subscribe()
+    }
+
     async fn report(&self, status: ServingStatus) {
+        self.told.send_replace(status == ServingStatus::Serving);
         for service in SERVICES {
             self.reporter.set_service_status(service, status).await;
         }

@@ -25,12 +25,15 @@ mod frames;
 mod gate;
 mod health;
 mod lookup;
+mod metrics;
 mod options;
 mod peer;
+mod probes;
 mod publish;
 mod published;
 mod quota;
 mod registry;
+mod route;
 mod status;
 mod tls;
 mod transcript;
@@ -60,6 +63,7 @@ pub use self::{
     tls::{Lists, Reload, Tls, TlsFiles, TlsKeeper, TlsPem, mutual_tls_config, tls_config},
     transcript::{Call, Transcript},
 };
+use self::{metrics::Metrics, probes::Probes};
 use crate::{
     access::{Partner, Partners, PartnersError},
     bucket::{BucketNumber, PrefixBits},
@@ -142,6 +146,8 @@ pub struct Server {
     clock: Clock,
     partners: Option<Partners>,
     registry: Option<Registry>,
+    metrics: Arc<Metrics>,
+    probes: Option<TcpListener>,
 }
 
 impl fmt::Debug for Server {
@@ -179,12 +185,14 @@ impl Server {
             signed.clone(),
         );
         publisher.refresh().await?;
+        let metrics = Arc::new(Metrics::new());
         let quotas = Quotas::open(
             generations.clone(),
             keyring.clone(),
             options.quotas.clone(),
             options.threads(),
             clock.clone(),
+            metrics.clone(),
         );
         let quotas = quotas.await.map_err(|error| match error {
             QuotaError::Store(error) => ServerError::Store(error),
@@ -203,6 +211,8 @@ impl Server {
             clock,
             partners,
             registry,
+            metrics,
+            probes: None,
         })
     }
 
@@ -258,6 +268,14 @@ impl Server {
     #[must_use]
     pub fn ledger(&self) -> Option<Ledger> {
         self.registry.as_ref().map(|registry| registry.ledger().clone())
+    }
+
+    /// Tells metrics and probes to whoever asks here, in plain HTTP: see the
+    /// operator's guide for the paths. Partners stand in it by their alias alone.
+    #[must_use]
+    pub fn with_probes(mut self, listener: TcpListener) -> Self {
+        self.probes = Some(listener);
+        self
     }
 
     /// Records every call from the bytes that arrive. For demos and tests: a
@@ -318,12 +336,18 @@ impl Server {
             admin,
             health: health.service(),
         };
-        let gate = Gate::new(services, self.partners, self.transcript, &self.options)?;
+        let metrics = self.metrics.clone();
+        let gate =
+            Gate::new(services, self.partners, metrics.clone(), self.transcript, &self.options)?;
+        if let Some(listener) = self.probes {
+            let probes = Probes { metrics: metrics.clone(), ready: health.ready() };
+            tasks.spawn(async move { probes.serve(listener).await });
+        }
         // It may have been opened long ago.
         self.publisher.refresh().await?;
         health.set(true).await;
         tokio::select! {
-            () = accept::serve(listener, gate, &self.options, &health, shutdown) => {}
+            () = accept::serve(listener, gate, metrics, &self.options, &health, shutdown) => {}
             never = self.publisher.keep(&health) => match never {},
         }
         tasks.shutdown().await;

@@ -31,7 +31,7 @@ impl Kept {
         }
         let config = format!(
             "data = {:?}\nkeys = {:?}\nlisten = \"127.0.0.1:0\"\ntls_cert = {:?}\ntls_key = {:?}\n\
-             client_ca = {:?}\n[registry]\n\
+             client_ca = {:?}\n[quota]\nanonymous = \"open\"\n[registry]\n\
              [[admin]]\nuri = \"spiffe://localhost/admin\"\nalias = \"operator\"\n",
             estate.data(),
             estate.keys(),

@@ -186,6 +186,11 @@ impl Serving {
         self.log.lock().unwrap().clone()
     }
 
+    /// What it logged before it said that it serves.
+    pub(crate) fn beginning(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
     /// Asks it to terminate, as a service manager does: its exit code and log.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         let pid = self.child.id().to_string();

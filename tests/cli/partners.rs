@@ -43,7 +43,7 @@ impl Partners {
             estate.certify(&authority, name, uri);
         }
         let config = format!(
-            "{}client_ca = {:?}\n[registry]\ndevelopment = true\ncode_spool = {:?}\n\
+            "{}client_ca = {:?}\n[quota]\nanonymous = \"open\"\n[registry]\ndevelopment = true\ncode_spool = {:?}\n\
              [[caller]]\nuri = {WA:?}\nalias = \"wa\"\nrole = \"ap\"\nprovider = \"wa.example\"\n\
              [[caller]]\nuri = {SG:?}\nalias = \"sg\"\nrole = \"ap\"\nprovider = \"sg.example\"\n\
              [[caller]]\nuri = {AUTHORITY:?}\nalias = \"us\"\nrole = \"authority\"\n\

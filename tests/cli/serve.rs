@@ -1,3 +1,8 @@
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
 use super::estate::{Estate, Serving, assert_code, blindbook, text};
 
 fn config(estate: &Estate, more: &str) -> std::path::PathBuf {
@@ -30,6 +35,44 @@ fn a_configuration_file_serves_as_the_flags_do() {
     let (code, log) = serving.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("the keys lie on the device of the data"), "{log}");
+}
+
+/// One request and the whole answer.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn metrics_and_probes_tell_how_much_and_not_whom() {
+    let estate = Estate::new();
+    assert_code(&estate.load("sii,user\n+14155550100,alice\n"), 0);
+    let text_of = format!("{}probe_listen = \"127.0.0.1:0\"\n", estate.config());
+    let mut command = blindbook();
+    command.args(["serve", "--config"]).arg(estate.write("probed.toml", &text_of));
+    let serving = Serving::start(command);
+    let beginning = serving.beginning();
+    let line = beginning.lines().find(|line| line.contains("metrics and probes")).unwrap();
+    let address = line.split_once("address=").unwrap().1.trim();
+    while !get(address, "/readyz").starts_with("HTTP/1.1 200 ") {}
+    assert!(get(address, "/healthz").starts_with("HTTP/1.1 200 "));
+    assert_code(&estate.lookup(&serving, &["+14155550100"]), 0);
+    assert_code(&estate.lookup(&serving, &["+14155550101"]), 0);
+    let metrics = get(address, "/metrics");
+    for line in [
+        "blindbook_calls_total{method=\"Evaluate\",code=\"OK\"} 2",
+        "blindbook_calls_total{method=\"FetchBuckets\",code=\"OK\"} 2",
+    ] {
+        assert!(metrics.lines().any(|told| told == line), "{metrics}");
+    }
+    for canary in ["4155550100", "4155550101", "alice", "wa.example"] {
+        assert!(!metrics.contains(canary), "{metrics}");
+    }
+    assert_eq!(serving.stop().0, Some(0));
+    assert!(TcpStream::connect(address).is_err());
 }
 
 #[test]

@@ -163,13 +163,21 @@ async fn tokens_are_issued_to_providers_and_so_many_a_day() {
     let today = Day::at(NOW_S);
     let key = Asker::anonymous(&served).await.keys(&scene).await.key(today).unwrap().clone();
     let one = blind(&scene, today, &key, 1);
-    for mut stranger in [
-        Asker::anonymous(&served).await,
-        Asker::partner(&served, "spiffe://numbers.example/us").await,
-        Asker::partner(&served, "spiffe://nobody.example/ap").await,
+    for (mut stranger, code, reason) in [
+        (Asker::anonymous(&served).await, Code::Unauthenticated, "CALLER_UNIDENTIFIED"),
+        (
+            Asker::partner(&served, "spiffe://numbers.example/us").await,
+            Code::PermissionDenied,
+            "ROLE_NOT_ALLOWED",
+        ),
+        (
+            Asker::partner(&served, "spiffe://nobody.example/ap").await,
+            Code::Unauthenticated,
+            "CALLER_UNKNOWN",
+        ),
     ] {
         let outcome = stranger.issue(today, &one).await;
-        assert_eq!(refused(outcome), (Code::PermissionDenied, "NOT_A_PROVIDER".into()));
+        assert_eq!(refused(outcome), (code, reason.into()));
     }
     let mut ap = Asker::ap(&served, "wa.example").await;
     ap.tokens(&scene, 256).await;

@@ -61,12 +61,20 @@ async fn a_call_under_way_is_answered_before_the_end_and_no_other_is_taken() {
     let dp = Dp::with(PEOPLE).await;
     let server = dp.serve().await;
     let hold = Hold::before(server.address).await;
-    let beside = Beside::of(dp.options("wa", hold.address)).await;
+    let options = us(vec![dp.options("wa", hold.address)]);
+    let beside = Beside::start(SidecarOptions { max_calls: 1, ..options }).await;
+    beside.ready().await;
     let address = beside.address();
-    let mut client = beside.client().await;
+    let (mut first, mut second) = (beside.client().await, beside.client().await);
     hold.hold();
-    let asking = tokio::spawn(async move { client.resolve(ask("+14155550100")).await });
-    hold.something_waits().await;
+    let mut one = tokio::spawn(async move { first.resolve(ask("+14155550100")).await });
+    let mut two = tokio::spawn(async move { second.resolve(ask("+14155550100")).await });
+    // There is room for one: once the other was refused, it is under way.
+    let (refused, asking) = tokio::select! {
+        refused = &mut one => (refused, two),
+        refused = &mut two => (refused, one),
+    };
+    assert_eq!(refused.unwrap().unwrap_err().code(), Code::ResourceExhausted);
     let stopping = beside.begin_to_stop();
     // The listener goes at once, while the call is still held.
     while TcpStream::connect(address).await.is_ok() {

@@ -122,6 +122,13 @@ async fn serve(config: Config) -> Outcome {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
+    if let Some(address) = config.probe_listen {
+        let probes = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
+        tracing::info!(address = %probes.local_addr()?, "telling metrics and probes");
+        server = server.with_probes(probes);
+    }
     // Whoever reads that it serves may ask it to stop, or to look at its files, at
     // once.
     let stop = shutdown()?;

@@ -92,6 +92,8 @@ pub struct Config {
     pub keys: PathBuf,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where metrics and probes are told, in plain HTTP; nowhere, if `None`.
+    pub probe_listen: Option<SocketAddr>,
     /// How connections are protected.
     pub tls: Tls,
     /// How long clients answer from their caches.
@@ -120,6 +122,7 @@ struct File {
     data: PathBuf,
     keys: PathBuf,
     listen: SocketAddr,
+    probe_listen: Option<SocketAddr>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     client_ca: Option<PathBuf>,
@@ -182,6 +185,7 @@ impl Config {
             data,
             keys,
             listen,
+            probe_listen: None,
             tls_cert,
             tls_key,
             client_ca: None,
@@ -262,6 +266,7 @@ impl Config {
             data: file.data,
             keys: file.keys,
             listen: file.listen,
+            probe_listen: file.probe_listen,
             tls,
             refresh_period_s: file.refresh_period_s,
             max_connections: file.max_connections,

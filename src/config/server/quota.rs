@@ -34,8 +34,8 @@ pub enum QuotaConfigError {
     },
     /// Tokens that nobody could get.
     #[error(
-        "[quota] anonymous = \"tokens\" needs a [[caller]] with role \"ap\", who gets them for \
-         its users"
+        "[quota] anonymous = \"tokens\" needs a client_ca, and a [[caller]] with role \"ap\", who \
+         gets them for its users, or an [[admin]], who may add one"
     )]
     NoIssue,
 }
@@ -144,12 +144,14 @@ impl LimitsSection {
 
 impl Section {
     /// Who pays with tokens unless told otherwise: callers that are no partners,
-    /// where there is TLS and a partner who can get them.
-    pub(super) fn check(self, tls: bool, issues: bool) -> Result<QuotaOptions, QuotaConfigError> {
+    /// where partners are known and one of them can get tokens.
+    pub(super) fn check(self, known: bool, issues: bool) -> Result<QuotaOptions, QuotaConfigError> {
         let anonymous = match self.anonymous {
-            Some(AnonymousName::Tokens) if !issues => return Err(QuotaConfigError::NoIssue),
+            Some(AnonymousName::Tokens) if !(known && issues) => {
+                return Err(QuotaConfigError::NoIssue);
+            }
             Some(AnonymousName::Tokens) => Anonymous::Tokens,
-            None if tls && issues => Anonymous::Tokens,
+            None if known && issues => Anonymous::Tokens,
             Some(AnonymousName::Open) | None => Anonymous::Open,
         };
         let general = QuotaOptions::default();
@@ -189,7 +191,8 @@ mod tests {
         "data = \"d\"\nkeys = \"k\"\nlisten = \"127.0.0.1:1\"\ninsecure_plaintext = true\n";
     const TLS: &str =
         "data = \"d\"\nkeys = \"k\"\nlisten = \"127.0.0.1:1\"\ntls_cert = \"c\"\ntls_key = \"k\"\n";
-    const AP: &str = "[registry]\nclient_ca = \"ca.pem\"\n[[caller]]\nuri = \"spiffe://wa.example/ap\"\nrole = \"ap\"\nprovider = \"wa.example\"\n";
+    const AP: &str = "client_ca = \"ca.pem\"\n[[caller]]\nuri = \"spiffe://wa.example/ap\"\nalias = \"wa\"\nrole = \"ap\"\nprovider = \"wa.example\"\n";
+    const ADMIN: &str = "client_ca = \"ca.pem\"\n[[admin]]\nuri = \"spiffe://dp.example/admin\"\nalias = \"operator\"\n";
 
     fn parse(parts: &[&str]) -> Result<QuotaOptions, ConfigError> {
         Config::parse(&parts.concat()).map(|config| config.quotas)
@@ -201,6 +204,7 @@ mod tests {
         assert_eq!(anonymous(&[PLAIN]), Anonymous::Open);
         assert_eq!(anonymous(&[TLS]), Anonymous::Open);
         assert_eq!(anonymous(&[TLS, AP]), Anonymous::Tokens);
+        assert_eq!(anonymous(&[TLS, ADMIN]), Anonymous::Tokens);
         assert_eq!(anonymous(&[TLS, AP, "[quota]\nanonymous = \"open\"\n"]), Anonymous::Open);
         let nobody = parse(&[TLS, "[quota]\nanonymous = \"tokens\"\n"]);
         assert!(nobody.unwrap_err().to_string().contains("role \"ap\""));

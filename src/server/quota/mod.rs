@@ -19,7 +19,7 @@ use self::{
     accounts::{ANONYMOUS, Accounts},
     keys::Keys,
 };
-use super::{Clock, evaluate::Evaluator};
+use super::{Clock, evaluate::Evaluator, metrics::Metrics};
 use crate::{
     access::{
         quota::{Counted, Limits},
@@ -107,6 +107,7 @@ struct Inner {
     spent: Arc<dyn SpentTokens>,
     keyring: Arc<Keyring>,
     clock: Clock,
+    metrics: Arc<Metrics>,
     signers: Evaluator,
 }
 
@@ -117,6 +118,7 @@ impl Quotas {
         options: QuotaOptions,
         threads: usize,
         clock: Clock,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, QuotaError> {
         let spent = generations.spent_tokens().await?;
         let keys = Keys::open(generations.clone(), keyring.clone(), spent.clone()).await?;
@@ -127,6 +129,7 @@ impl Quotas {
             spent,
             keyring,
             clock,
+            metrics,
             // Lookups go on while tokens are signed.
             signers: Evaluator::new(threads.div_ceil(2), QUEUED_ISSUES),
         })))
@@ -224,7 +227,14 @@ impl Quotas {
         count: u64,
     ) -> Result<Charged, QuotaError> {
         let (alias, limits) = self.account(payer);
-        self.0.accounts.charge(alias, &limits, counted, count, &self.0.clock).await
+        let inner = &self.0;
+        let charged = inner.accounts.charge(alias, &limits, counted, count, &inner.clock).await;
+        match &charged {
+            Ok(_) => inner.metrics.charged(alias, counted, count),
+            Err(QuotaError::Exhausted { .. }) => inner.metrics.over_quota(alias, counted),
+            Err(_) => {}
+        }
+        charged
     }
 
     /// Writes down what is left, at the end.
