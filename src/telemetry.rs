@@ -26,14 +26,25 @@ pub enum TelemetryError {
     Twice,
 }
 
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// A line for people.
+    #[default]
+    Text,
+    /// A JSON object on one line: `timestamp`, `level`, `target`, `message`, and
+    /// what the event tells beside it.
+    Json,
+}
+
 /// Sends events up to `level` to standard error, and keeps panics from telling
 /// what they were about.
 ///
 /// # Errors
 /// The level is unknown, or logs are set up already.
-pub fn init(level: &str) -> Result<(), TelemetryError> {
+pub fn init(level: &str, format: Format) -> Result<(), TelemetryError> {
     let level: Level = level.parse().map_err(|_| TelemetryError::Level)?;
-    tracing::subscriber::set_global_default(subscriber(level, io::stderr))
+    tracing::subscriber::set_global_default(subscriber(level, format, io::stderr))
         .map_err(|_| TelemetryError::Twice)?;
     panic::set_hook(Box::new(|panic| {
         // The message may quote a value; the place cannot.
@@ -44,12 +55,17 @@ pub fn init(level: &str) -> Result<(), TelemetryError> {
 }
 
 /// What [`init`] sets up, writing elsewhere.
-pub fn subscriber<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
+pub fn subscriber<W>(level: Level, format: Format, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = filter::filter_fn(move |event| is_allowed(event, level));
-    registry().with(fmt::layer().with_writer(writer).with_ansi(false).with_filter(filter))
+    let layer = fmt::layer().with_writer(writer).with_ansi(false);
+    let layer = match format {
+        Format::Text => layer.boxed(),
+        Format::Json => layer.json().flatten_event(true).boxed(),
+    };
+    registry().with(layer.with_filter(filter))
 }
 
 fn is_allowed(event: &Metadata<'_>, level: Level) -> bool {
@@ -81,7 +97,7 @@ mod tests {
     fn only_our_own_events_go_beyond_warnings() {
         let sink = Sink::default();
         let writer = sink.clone();
-        let subscriber = subscriber(Level::TRACE, move || writer.clone());
+        let subscriber = subscriber(Level::TRACE, Format::Text, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::trace!(target: "blindbook::server", "ours in detail");
             tracing::warn!(target: "h2::proto", "a warning of another");
@@ -94,7 +110,23 @@ mod tests {
     }
 
     #[test]
+    fn a_json_event_is_one_object_on_one_line() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = subscriber(Level::INFO, Format::Json, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "blindbook::server", count = 3, "two\nlines");
+            tracing::info!(target: "h2::proto", "a header of another");
+        });
+        let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let event: serde_json::Value = serde_json::from_str(written.trim_end()).unwrap();
+        assert_eq!(written.lines().count(), 1);
+        assert_eq!((&event["level"], &event["count"]), (&"INFO".into(), &3.into()));
+        assert_eq!(event["message"], "two\nlines");
+    }
+
+    #[test]
     fn an_unknown_level_is_refused() {
-        assert_eq!(init("loud"), Err(TelemetryError::Level));
+        assert_eq!(init("loud", Format::Text), Err(TelemetryError::Level));
     }
 }

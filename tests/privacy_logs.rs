@@ -56,7 +56,10 @@ const BITS: u32 = 24;
 async fn no_level_logs_an_element_or_a_prefix_not_even_of_refused_requests() {
     let sink = Sink::default();
     let writer = sink.clone();
-    let subscriber = telemetry::subscriber(tracing::Level::TRACE, move || writer.clone());
+    let subscriber =
+        telemetry::subscriber(tracing::Level::TRACE, telemetry::Format::Json, move || {
+            writer.clone()
+        });
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let keys = tempfile::tempdir().unwrap();

@@ -63,7 +63,10 @@ fn forms(bytes: &[u8]) -> [String; 3] {
 async fn no_level_logs_tokens_or_who_pays() {
     let sink = Sink::default();
     let writer = sink.clone();
-    let subscriber = telemetry::subscriber(tracing::Level::TRACE, move || writer.clone());
+    let subscriber =
+        telemetry::subscriber(tracing::Level::TRACE, telemetry::Format::Json, move || {
+            writer.clone()
+        });
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let scene = world::scene().await;

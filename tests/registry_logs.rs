@@ -107,7 +107,10 @@ fn break_tls_files(scene: &Scene, secrets: &mut Secrets) {
 async fn no_level_logs_what_partners_ask_nor_what_they_are_refused() {
     let sink = Sink::default();
     let writer = sink.clone();
-    let subscriber = telemetry::subscriber(tracing::Level::TRACE, move || writer.clone());
+    let subscriber =
+        telemetry::subscriber(tracing::Level::TRACE, telemetry::Format::Json, move || {
+            writer.clone()
+        });
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let scene = Scene { regions: vec!["US".into()], ..Scene::new().await };

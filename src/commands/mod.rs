@@ -14,9 +14,10 @@ mod serve;
 mod sidecar;
 mod verify;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, process::ExitCode, sync::OnceLock};
 
-use clap::{Parser, Subcommand};
+use blindbook::telemetry::{self, Format};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Find who can be reached at which messaging service, without telling anyone
 /// whom you look for.
@@ -28,7 +29,28 @@ struct Arguments {
     /// error, warn, info, debug or trace
     #[arg(long, global = true, env = "BLINDBOOK_LOG", value_name = "LEVEL")]
     log: Option<String>,
+    /// How logs are written
+    #[arg(
+        long,
+        global = true,
+        env = "BLINDBOOK_LOG_FORMAT",
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    log_format: LogFormat,
 }
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object on each line
+    Json,
+}
+
+/// What the arguments said, for the one place that sets up logs.
+static LOG_FORMAT: OnceLock<Format> = OnceLock::new();
 
 #[derive(Subcommand)]
 enum Command {
@@ -79,6 +101,10 @@ type Outcome = Result<(), Failure>;
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    LOG_FORMAT.get_or_init(|| match arguments.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    });
     let outcome = match arguments.command {
         Command::Demo(demo) => demo.run(arguments.log.as_deref()),
         Command::Keygen(keygen) => keygen.run(),
@@ -106,7 +132,8 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 
 /// Sets up logs at the level asked for, or `default`.
 fn logs(level: Option<&str>, default: &str) -> Outcome {
-    blindbook::telemetry::init(level.unwrap_or(default)).map_err(input)
+    let format = LOG_FORMAT.get().copied().unwrap_or_default();
+    telemetry::init(level.unwrap_or(default), format).map_err(input)
 }
 
 /// Threads for work that blocks. Each keeps memory of its own; more would not

@@ -1,6 +1,7 @@
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    process::Stdio,
 };
 
 use super::estate::{Estate, Serving, assert_code, blindbook, text};
@@ -73,6 +74,28 @@ fn metrics_and_probes_tell_how_much_and_not_whom() {
     }
     assert_eq!(serving.stop().0, Some(0));
     assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn logs_are_json_where_that_is_asked_for() {
+    let estate = Estate::new();
+    assert_code(&estate.load("sii,user\n+14155550100,alice\n"), 0);
+    let mut command = blindbook();
+    command.args(["serve", "--log-format", "json", "--config"]);
+    command.arg(estate.write("logged.toml", &estate.config()));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    loop {
+        let line = lines.next().unwrap().unwrap();
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if event["message"] == "serving" {
+            assert_eq!(event["level"], "INFO");
+            assert!(event["address"].as_str().unwrap().starts_with("127.0.0.1:"));
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
