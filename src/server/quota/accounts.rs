@@ -173,7 +173,7 @@ impl Charged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryGenerations;
+    use crate::{access::quota::Limit, store::MemoryGenerations};
 
     const NOW_S: u64 = 1_800_000_000;
 
@@ -199,6 +199,31 @@ mod tests {
             all += task.await.unwrap();
         }
         all
+    }
+
+    #[tokio::test]
+    async fn limits_that_change_count_from_the_next_charge_and_forgive_nothing() {
+        let accounts = Accounts::new(Arc::new(MemoryGenerations::default()));
+        let clock = Clock::new(|| NOW_S);
+        let of = |per_day, burst| Limits {
+            elements: Limit::new(per_day, burst).unwrap(),
+            ..Limits::DEFAULT
+        };
+        let charge = async |limits: &Limits, count| {
+            accounts.charge("a", limits, Counted::Elements, count, &clock).await.is_ok()
+        };
+        let available = async |limits: &Limits| {
+            let meter = accounts.meter("a", limits, Counted::Elements).await.unwrap();
+            meter.available(NOW_S)
+        };
+        let (usual, less, more) = (of(86_400, 1000), of(86_400, 600), of(86_400, 2000));
+        assert!(charge(&usual, 500).await);
+        assert_eq!(available(&less).await, 100);
+        assert!(!charge(&less, 101).await);
+        assert_eq!(available(&more).await, 1500);
+        assert!(charge(&more, 1500).await && !charge(&more, 1).await);
+        // Back to what it was, there is no more than before.
+        assert!(!charge(&usual, 1).await);
     }
 
     #[tokio::test(flavor = "multi_thread")]
