@@ -36,6 +36,12 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes of the headers of one request.
 const MAX_HEADER_LIST_BYTES: u32 = 8 << 10;
 
+/// Streams that a peer reset before we looked at them.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Streams of one connection that we reset since the peer broke the protocol.
+const MAX_LOCAL_RESETS: usize = 128;
+
 /// Pause after a failed accept, as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,6 +66,10 @@ impl Host {
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_header_list_size(MAX_HEADER_LIST_BYTES)
             .max_concurrent_streams(options.max_streams)
+            // Beneath our own limit on calls that are called off: of streams that
+            // no call came of yet, and of streams that the peer has us reset.
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(MAX_LOCAL_RESETS)
             .keep_alive_interval(options.keepalive_interval)
             .keep_alive_timeout(options.keepalive_timeout);
         Self {
@@ -122,7 +132,8 @@ impl Host {
                         let _ = timeout(self.stall_timeout, http).await;
                         return;
                     }
-                    End::NoPreface | End::Stalled | End::Silent => {
+                    End::NoPreface | End::Stalled | End::Silent | End::Resets => {
+                        self.metrics.cut_off(end);
                         tracing::debug!(?end, "connection cut off");
                         return;
                     }

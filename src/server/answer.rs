@@ -8,13 +8,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tonic::Status;
 
 use super::{
     connection::{Call, Debt},
     frames::Frames,
+    gate::CallError,
     metrics::Measured,
     transcript::Recording,
 };
@@ -32,6 +34,8 @@ pub(super) struct Answer {
     pub(super) leaving: Arc<Leaving>,
     pub(super) recording: Option<Recording>,
     pub(super) frames: Frames,
+    /// When the caller stops waiting: nothing is read for it from then on.
+    pub(super) deadline: Option<Instant>,
 }
 
 /// A piece of an answer: the peer owes its taking, and its call is not over,
@@ -57,10 +61,21 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let late = this.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let frame = if late && !this.body.is_end_stream() {
+            // What was read last has left: the rest is nobody's any more.
+            this.deadline = None;
+            this.body = tonic::body::Body::empty();
+            let mut trailers = HeaderMap::new();
+            let told = Status::from(CallError::Deadline).add_header(&mut trailers);
+            Some(told.map(|()| Frame::trailers(trailers)))
+        } else {
+            ready!(Pin::new(&mut this.body).poll_frame(cx))
+        };
         let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
         if let Some(trailers) = frame.trailers_ref() {
             this.leaving.measured.ends(trailers);
+            this.leaving.call.ends();
         }
         if let Some(recording) = &this.recording {
             if let Some(piece) = frame.data_ref() {

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -16,6 +16,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
     time::{Instant, sleep},
 };
 
@@ -63,7 +64,18 @@ pub(super) enum End {
     Silent,
     /// No call for too long: it may end in good order.
     Idle,
+    /// The peer began calls and called them off, again and again.
+    Resets,
 }
+
+/// Calls that a peer may call off beyond those that it lets end, before its
+/// connection is closed. To begin a call costs a peer next to nothing; whoever
+/// takes each back at once has the server do all the work there is
+/// (CVE-2023-44487, and CVE-2025-8671 where the peer has the server reset them).
+const MAX_CALLED_OFF: usize = 256;
+
+/// How soon one that was called off is forgotten.
+const FORGET: Duration = Duration::from_millis(100);
 
 /// What is known of one connection.
 pub(super) struct Connection {
@@ -76,6 +88,15 @@ pub(super) struct Connection {
     last_call_ms: AtomicU64,
     calls: AtomicUsize,
     debts: Mutex<Debts>,
+    called_off: Mutex<CalledOff>,
+    resets: Notify,
+}
+
+/// How many calls were called off, less those that ended and those that are
+/// forgotten.
+struct CalledOff {
+    count: usize,
+    since: Instant,
 }
 
 #[derive(Default)]
@@ -95,6 +116,8 @@ impl Connection {
             last_call_ms: AtomicU64::new(0),
             calls: AtomicUsize::new(0),
             debts: Mutex::default(),
+            called_off: Mutex::new(CalledOff { count: 0, since: Instant::now() }),
+            resets: Notify::new(),
         })
     }
 
@@ -111,7 +134,25 @@ impl Connection {
     /// A call begins; it ends when the guard is dropped.
     pub(super) fn call(self: &Arc<Self>) -> Call {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        Call(self.clone())
+        Call { connection: self.clone(), ended: AtomicBool::new(false) }
+    }
+
+    /// A call is over, and the peer let it end or did not.
+    fn over(&self, ended: bool) {
+        let mut off = self.called_off.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = off.since.elapsed().as_millis() / FORGET.as_millis();
+        if forgotten > 0 {
+            off.count = off.count.saturating_sub(usize::try_from(forgotten).unwrap_or(usize::MAX));
+            off.since = Instant::now();
+        }
+        if ended {
+            off.count = off.count.saturating_sub(1);
+        } else {
+            off.count += 1;
+            if off.count > MAX_CALLED_OFF {
+                self.resets.notify_one();
+            }
+        }
     }
 
     /// Waits until the connection has to go.
@@ -122,7 +163,10 @@ impl Connection {
                 .saturating_sub(Duration::from_millis(ms.load(Ordering::Relaxed)))
         };
         loop {
-            sleep(patience.pace()).await;
+            tokio::select! {
+                () = self.resets.notified() => return End::Resets,
+                () = sleep(patience.pace()) => {}
+            }
             if self.read_bytes.load(Ordering::Relaxed) < PREFACE_BYTES
                 && self.accepted.elapsed() > patience.handshake
             {
@@ -164,18 +208,28 @@ impl Drop for Debt {
 }
 
 /// One call of a connection.
-pub(super) struct Call(Arc<Connection>);
+pub(super) struct Call {
+    connection: Arc<Connection>,
+    ended: AtomicBool,
+}
 
 impl Call {
     pub(super) const fn connection(&self) -> &Arc<Connection> {
-        &self.0
+        &self.connection
+    }
+
+    /// Its answer was made to the end: the peer did not call it off before.
+    pub(super) fn ends(&self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.0.last_call_ms.store(self.0.age_ms(), Ordering::Relaxed);
-        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+        let Self { connection, ended } = self;
+        connection.last_call_ms.store(connection.age_ms(), Ordering::Relaxed);
+        connection.calls.fetch_sub(1, Ordering::Relaxed);
+        connection.over(*ended.get_mut());
     }
 }
 
@@ -298,6 +352,31 @@ mod tests {
             () = paying => {}
         }
         assert!(connection.accepted.elapsed() < Duration::from_secs(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_are_called_off_in_masses_end_the_connection() {
+        let connection = greeted().await;
+        let (off, ends) = (|| drop(connection.call()), || connection.call().ends());
+        // As many as are let end, or spread over time: it stays.
+        for _ in 0..10 * MAX_CALLED_OFF {
+            off();
+            ends();
+        }
+        for _ in 0..MAX_CALLED_OFF {
+            off();
+        }
+        advance(FORGET * 100).await;
+        for _ in 0..100 {
+            off();
+        }
+        let calm = timeout(Duration::from_millis(10), connection.watch(PATIENCE));
+        assert!(calm.await.is_err());
+        for _ in 0..MAX_CALLED_OFF {
+            off();
+        }
+        let end = timeout(Duration::from_millis(10), connection.watch(PATIENCE)).await;
+        assert_eq!(end, Ok(End::Resets));
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,13 +8,17 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 use tonic::{Code, Status, codegen::Service};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
@@ -35,10 +39,14 @@ use super::{
 };
 use crate::{
     access::{Partners, right_of, who_may},
-    wire::proto::{
-        FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
-        discovery_service_server::DiscoveryServiceServer, quota_service_server::QuotaServiceServer,
-        registry_service_server::RegistryServiceServer,
+    wire::{
+        grpc_timeout,
+        proto::{
+            FILE_DESCRIPTOR_SET, admin_service_server::AdminServiceServer,
+            discovery_service_server::DiscoveryServiceServer,
+            quota_service_server::QuotaServiceServer,
+            registry_service_server::RegistryServiceServer,
+        },
     },
 };
 
@@ -81,6 +89,12 @@ pub(super) enum CallError {
     /// As many calls are under way as the server takes.
     #[error("too many calls are under way")]
     Busy,
+    /// The deadline is none.
+    #[error("grpc-timeout must be at most eight digits and one of H, M, S, m, u, n")]
+    Timeout,
+    /// There was no answer in the time that the caller, or the server, allows.
+    #[error("the deadline passed before there was an answer")]
+    Deadline,
     /// Who calls is not let in.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -111,6 +125,7 @@ pub(super) struct Gate {
     lasting: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
     watches: Arc<Semaphore>,
+    max_call_time: Duration,
     transcript: Option<Arc<Transcript>>,
 }
 
@@ -159,6 +174,7 @@ impl Gate {
             lasting: Arc::new(Semaphore::new(MAX_LASTING_CALLS)),
             bulk: Arc::new(Semaphore::new(MAX_BULK_CALLS)),
             watches: Arc::new(Semaphore::new(options.max_watches)),
+            max_call_time: options.max_call_time,
             transcript,
         })
     }
@@ -176,21 +192,34 @@ impl Gate {
             transcript.begin(connection.id, request.uri().path(), request.headers())
         });
         request.extensions_mut().insert(Payer::of(&peer, self.partners.as_ref()));
-        let caller = self.caller(&peer, request.uri().path());
-        let passing = match caller {
+        let passing = match self.caller(&peer, request.uri().path()) {
             Ok(Some(caller)) => {
                 request.extensions_mut().insert(caller);
                 Ok(())
             }
             other => other.map(drop),
         };
-        let (response, permit) = self.pass(&connection, request, passing, recording.as_ref()).await;
+        let asked = asked_timeout(request.headers());
+        // From here on: what waits for a place waits on the caller's time.
+        let deadline = asked.ok().flatten().and_then(|asked| Instant::now().checked_add(asked));
+        let passing = passing.map_err(CallError::from).and(asked.map(drop));
+        let passing = self.pass(&connection, request, passing, deadline, recording.as_ref());
+        let (response, permit) = passing.await;
         if let Some(recording) = &recording {
             recording.ends(response.headers());
         }
         measured.ends(response.headers());
+        if response.headers().contains_key("grpc-status") || !response.status().is_success() {
+            call.ends();
+        }
         let leaving = Arc::new(Leaving { call, _permit: permit, measured });
-        response.map(|body| Answer { body, leaving, recording, frames: Frames::default() })
+        response.map(|body| Answer {
+            body,
+            leaving,
+            recording,
+            frames: Frames::default(),
+            deadline,
+        })
     }
 
     /// Who calls, if the method asks who: the one place that decides what a role
@@ -212,7 +241,8 @@ impl Gate {
         &self,
         connection: &Arc<Connection>,
         request: Request<Incoming>,
-        caller: Result<(), PeerError>,
+        caller: Result<(), CallError>,
+        deadline: Option<Instant>,
         recording: Option<&Recording>,
     ) -> (Response<tonic::body::Body>, Option<OwnedSemaphorePermit>) {
         if let Err(status) = check_http(&request) {
@@ -245,7 +275,28 @@ impl Gate {
             debt: route.one_message.then(|| connection.owe()),
             recording: recording.cloned(),
         });
-        let response = match route.to {
+        let answering = self.enter(route, request);
+        let response = match (route.room, deadline) {
+            // It lasts until its caller ends it.
+            (Room::Lasting | Room::Bulk | Room::Watch, None) => answering.await,
+            (Room::Lasting | Room::Bulk | Room::Watch, Some(deadline)) => {
+                timeout_at(deadline, answering)
+                    .await
+                    .unwrap_or_else(|_| refuse(CallError::Deadline))
+            }
+            (Room::Brief, deadline) => {
+                let last = Instant::now() + self.max_call_time;
+                let deadline = deadline.map_or(last, |deadline| deadline.min(last));
+                timeout_at(deadline, answering)
+                    .await
+                    .unwrap_or_else(|_| refuse(CallError::Deadline))
+            }
+        };
+        (explain(response), Some(permit))
+    }
+
+    async fn enter(&self, route: Route, request: Request<Checked>) -> Response<tonic::body::Body> {
+        match route.to {
             To::Discovery => {
                 let Ok(response) = self.discovery.clone().call(request).await;
                 response
@@ -273,9 +324,13 @@ impl Gate {
                 response
             }
             To::Reflection => (self.reflection)(request.map(tonic::body::Body::new)).await,
-        };
-        (explain(response), Some(permit))
+        }
     }
+}
+
+fn asked_timeout(headers: &HeaderMap) -> Result<Option<Duration>, CallError> {
+    let read = |value: &HeaderValue| grpc_timeout(value.as_bytes());
+    headers.get("grpc-timeout").map(|value| read(value).ok_or(CallError::Timeout)).transpose()
 }
 
 /// gRPC over HTTP/2 is POST with its own content type; anything else is no

@@ -157,19 +157,18 @@ impl Inner {
     ) -> Result<Vec<Evaluation>, LookupError> {
         let elements = request.blinded_elements.len() / ELEMENT_BYTES;
         let paid = self.quotas.pay(payer, &request, elements, &self.evaluator).await?;
+        let paid = self.quotas.returning(paid);
         let inner = self.clone();
-        let work = move || inner.evaluate(&request.blinded_elements);
+        // Whoever gives up while the work waits drops it, and is given back what
+        // it cost; once it is begun nothing is.
+        let work = move || {
+            let evaluated = inner.evaluate(&request.blinded_elements)?;
+            Ok((evaluated, paid.keep()))
+        };
         let evaluated = self.evaluator.run(work).await.map_err(LookupError::from);
-        match evaluated.flatten() {
-            Ok(evaluations) => {
-                self.quotas.spend(paid).await?;
-                Ok(evaluations)
-            }
-            Err(error) => {
-                self.quotas.refund(paid);
-                Err(error)
-            }
-        }
+        let (evaluations, paid) = evaluated.flatten()?;
+        self.quotas.spend(paid).await?;
+        Ok(evaluations)
     }
 
     async fn load(

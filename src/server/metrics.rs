@@ -21,6 +21,7 @@ use prometheus_client::{
 };
 use tonic::Code;
 
+use super::connection::End;
 use crate::access::quota::Counted;
 
 /// The method of a call that has none of ours.
@@ -34,8 +35,14 @@ pub(super) struct Metrics {
     under_way: Gauge,
     connections: Gauge,
     turned_away: Counter,
+    cut_off: Family<EndLabels, Counter>,
     charged: Family<ChargeLabels, Counter>,
     over_quota: Family<ChargeLabels, Counter>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EndLabels {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -95,6 +102,7 @@ impl Metrics {
             under_way: Gauge::default(),
             connections: Gauge::default(),
             turned_away: Counter::default(),
+            cut_off: Family::default(),
             charged: Family::default(),
             over_quota: Family::default(),
         };
@@ -116,6 +124,11 @@ impl Metrics {
             "connections_turned_away",
             "Connections that found no room",
             metrics.turned_away.clone(),
+        );
+        registry.register(
+            "connections_cut_off",
+            "Connections that were closed for what their peer did, by reason",
+            metrics.cut_off.clone(),
         );
         registry.register(
             "charged",
@@ -166,6 +179,18 @@ impl Metrics {
     /// A connection found no room.
     pub(super) fn turned_away(&self) {
         self.turned_away.inc();
+    }
+
+    /// A connection had to go.
+    pub(super) fn cut_off(&self, end: End) {
+        let reason = match end {
+            End::NoPreface => "no_preface",
+            End::Stalled => "stalled",
+            End::Silent => "silent",
+            End::Idle => "idle",
+            End::Resets => "resets",
+        };
+        self.cut_off.get_or_create(&EndLabels { reason }).inc();
     }
 }
 

@@ -40,6 +40,9 @@ pub struct ServerOptions {
     /// How many batches may wait for each of these threads; one more is refused
     /// with a time to come back.
     pub queued_per_thread: usize,
+    /// How long a call may take to be answered whose caller names no deadline, or a
+    /// later one. Calls that last until their caller ends them are not bounded.
+    pub max_call_time: Duration,
     /// From the accepted connection to the end of the TLS handshake and the
     /// HTTP/2 preface.
     pub handshake_timeout: Duration,
@@ -73,6 +76,7 @@ impl Default for ServerOptions {
             max_watches: 4096,
             evaluation_threads: 0,
             queued_per_thread: 64,
+            max_call_time: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(300),
@@ -128,6 +132,7 @@ impl ServerOptions {
         }
         require(self.evaluation_threads <= 512, "evaluation_threads", "must be at most 512")?;
         for (name, time) in [
+            ("max_call_time", self.max_call_time),
             ("handshake_timeout", self.handshake_timeout),
             ("stall_timeout", self.stall_timeout),
             ("idle_timeout", self.idle_timeout),

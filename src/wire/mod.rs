@@ -16,6 +16,7 @@ mod quota;
 pub mod registry;
 mod signed;
 mod silent;
+mod timeout;
 
 pub use audience::audience_to_proto;
 pub use evaluate::{ELEMENT_BATCHES, ELEMENT_BYTES, Evaluate, Evaluation, PROOF_BYTES};
@@ -27,6 +28,7 @@ pub use parameters::{EpochKey, Parameters};
 pub use providers::{KeySuccession, Provider, ProviderList};
 pub use quota::{IssueTokens, LimitTold, LimitsTold, MAX_ISSUED, TokenKeys, issued_from_proto};
 pub use signed::SignedBody;
+pub use timeout::grpc_timeout;
 
 use crate::identifier::IdentifierError;
 

@@ -220,18 +220,61 @@ async fn connections_beyond_the_bound_are_closed_and_room_comes_back() {
     panic!("no room came back");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn streams_that_are_reset_in_masses_do_not_keep_the_server_busy() {
-    let server = Directory::new(4, 1).await.serve(hasty()).await;
-    let mut peer = Peer::connect(server.address).await;
-    let mut begun = 0;
-    while begun < 5000 {
-        let Ok((response, mut stream)) = peer.begin(Method::POST, FETCH, &[]).await else { break };
+/// Begins fetches and calls each off, at once or when it is under way; gives how
+/// many could be begun, of so many.
+async fn call_off(peer: &mut Peer, count: usize, under_way: bool) -> usize {
+    for begun in 0..count {
+        let Ok((response, mut stream)) = peer.begin(Method::POST, FETCH, &[]).await else {
+            return begun;
+        };
         let _ = stream.send_data(Bytes::from(fetch(4, 16)), true);
-        stream.send_reset(Reason::CANCEL);
-        drop(response);
-        begun += 1;
+        if under_way {
+            // The answer is there, and its end is not.
+            let Ok(Ok(answer)) = timeout(PATIENCE, response).await else { return begun };
+            stream.send_reset(Reason::CANCEL);
+            drop(answer);
+        } else {
+            stream.send_reset(Reason::CANCEL);
+            drop(response);
+        }
     }
-    serves_on(&server).await;
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_are_reset_in_masses_end_their_connection_only() {
+    let server = Directory::new(4, 1).await.serve(hasty()).await;
+    let mut other = server.client().await;
+    for under_way in [false, true] {
+        // Too small a window for a bucket: no answer ends by itself.
+        let mut peer = Peer::with_window(server.address, 1000).await;
+        let attack = async {
+            let begun = call_off(&mut peer, 20_000, under_way).await;
+            assert!(begun < 20_000, "the connection was not closed");
+            peer.closed().await;
+        };
+        let others = async {
+            loop {
+                let answer = other.get_parameters(GetParametersRequest {}).await;
+                answer.expect("others are served meanwhile");
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = attack => {}
+            () = others => unreachable!("it does not end"),
+        }
+        serves_on(&server).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_calls_off_now_and_then_stays() {
+    let server = Directory::new(4, 1).await.serve(hasty()).await;
+    let mut peer = Peer::with_window(server.address, 1000).await;
+    assert_eq!(call_off(&mut peer, 100, true).await, 100);
+    let good = peer.post("/x", frame(0, b"")).await;
+    assert_eq!(good.status.unwrap().code(), Code::Unimplemented);
     server.stop().await;
 }

@@ -1,5 +1,7 @@
 //! Requests that break a rule, one by one.
 
+use std::time::Duration;
+
 use blindbook::{
     oprf::BlindedBatch,
     server::{ERROR_DOMAIN, ServerOptions},
@@ -13,7 +15,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     common::Directory,
-    peer::{EVALUATE, FETCH, Outcome, PARAMETERS, PATIENCE, Peer, frame, outcome},
+    peer::{EVALUATE, FETCH, Outcome, PARAMETERS, PATIENCE, Peer, data, frame, outcome},
 };
 
 /// Asserts code and reason, and hands out the details.
@@ -244,6 +246,69 @@ async fn calls_beyond_the_bound_are_refused_with_a_time_to_come_back() {
     while peer.post(PARAMETERS, frame(0, b"")).await.status.unwrap().code() != Code::Ok {
         tokio::task::yield_now().await;
     }
+    serves_on(&mut peer).await;
+    drop(peer);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_that_is_none_is_refused_and_one_that_passes_ends_the_call() {
+    let server = Directory::new(4, 1).await.serve(ServerOptions::default()).await;
+    let mut peer = Peer::connect(server.address).await;
+    for bad in ["1", "S", "1s", "123456789S", "-1S", ""] {
+        let headers = [("grpc-timeout", bad)];
+        let answer = peer.call(Method::POST, PARAMETERS, &headers, frame(0, b"")).await;
+        invalid(&answer, "DEADLINE", "grpc-timeout");
+    }
+    let good = [("grpc-timeout", "10S")];
+    let answer = peer.call(Method::POST, PARAMETERS, &good, frame(0, b"")).await;
+    assert_eq!(answer.status.unwrap().code(), Code::Ok);
+    // The request does not end. The server's own time is longer than the test's.
+    unfinished(&mut peer, &[("grpc-timeout", "50m")]).await;
+    serves_on(&mut peer).await;
+    drop(peer);
+    server.stop().await;
+}
+
+/// A call whose request does not end is answered all the same.
+async fn unfinished(peer: &mut Peer, headers: &[(&str, &str)]) {
+    let (response, mut stream) = peer.begin(Method::POST, EVALUATE, headers).await.unwrap();
+    stream.send_data(vec![0].into(), false).unwrap();
+    let answer = timeout(PATIENCE, outcome(response)).await.expect("in time").unwrap();
+    refused(&answer, Code::DeadlineExceeded, "DEADLINE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_a_deadline_has_the_servers() {
+    let max_call_time = Duration::from_millis(200);
+    let options = ServerOptions { max_call_time, ..ServerOptions::default() };
+    let server = Directory::new(4, 1).await.serve(options).await;
+    let mut peer = Peer::connect(server.address).await;
+    unfinished(&mut peer, &[]).await;
+    unfinished(&mut peer, &[("grpc-timeout", "1H")]).await;
+    serves_on(&mut peer).await;
+    drop(peer);
+    server.stop().await;
+}
+
+/// What is read too slowly for its own deadline ends with it, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_ends_with_its_deadline() {
+    let server = Directory::new(4, 1).await.serve(ServerOptions::default()).await;
+    let mut peer = Peer::with_window(server.address, 60_000).await;
+    let headers = [("grpc-timeout", "300m")];
+    let (response, mut stream) = peer.begin(Method::POST, FETCH, &headers).await.unwrap();
+    stream.send_data(frame(0, &fetch(1, 4, 4, vec![3; 256])).into(), true).unwrap();
+    let (_, mut body) = response.await.unwrap().into_parts();
+    let mut bytes = 0;
+    while let Some(piece) = timeout(PATIENCE, data(&mut body)).await.expect("in time").unwrap() {
+        bytes += piece.len();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(bytes < 64 * 49_152, "{bytes} bytes came");
+    let trailers = body.trailers().await.unwrap().expect("trailers");
+    let status = tonic::Status::from_header_map(&trailers).expect("a status");
+    assert_eq!(status.code(), Code::DeadlineExceeded);
     serves_on(&mut peer).await;
     drop(peer);
     server.stop().await;

@@ -96,6 +96,27 @@ pub(super) enum Paid {
     Tokens(Redeemed),
 }
 
+/// What was paid for work that may not be done: given back when it is dropped.
+pub(super) struct Returning {
+    quotas: Quotas,
+    paid: Option<Paid>,
+}
+
+impl Returning {
+    /// The work was done.
+    pub(super) fn keep(mut self) -> Paid {
+        self.paid.take().unwrap_or(Paid::Nothing)
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        if let Some(paid) = self.paid.take() {
+            self.quotas.refund(paid);
+        }
+    }
+}
+
 /// The quotas of a directory. Clones share them.
 #[derive(Clone)]
 pub(super) struct Quotas(Arc<Inner>);
@@ -192,8 +213,13 @@ impl Quotas {
         }
     }
 
+    /// What is given back unless it is kept.
+    pub(super) fn returning(&self, paid: Paid) -> Returning {
+        Returning { quotas: self.clone(), paid: Some(paid) }
+    }
+
     /// The evaluation was not done.
-    pub(super) fn refund(&self, paid: Paid) {
+    fn refund(&self, paid: Paid) {
         if let Paid::Charged(charged) = paid {
             charged.refund(&self.0.clock);
         }

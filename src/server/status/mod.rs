@@ -94,6 +94,8 @@ impl From<CallError> for Status {
             CallError::Undecodable => Refusal::invalid("MALFORMED_MESSAGE", "message", message),
             CallError::Method => Refusal::new(Code::Unimplemented, "UNKNOWN_METHOD", message),
             CallError::Busy => Refusal::busy("calls"),
+            CallError::Timeout => Refusal::invalid("DEADLINE", "grpc-timeout", message),
+            CallError::Deadline => Refusal::new(Code::DeadlineExceeded, "DEADLINE", message),
             CallError::Peer(error) => peer(error),
         };
         refusal.status()
@@ -201,6 +203,8 @@ mod tests {
             CallError::Undecodable,
             CallError::Method,
             CallError::Busy,
+            CallError::Timeout,
+            CallError::Deadline,
             CallError::Peer(PeerError::Plaintext),
             CallError::Peer(PeerError::Unidentified),
             CallError::Peer(PeerError::Lapsed),
