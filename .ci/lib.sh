@@ -29,6 +29,23 @@ buf_version_wanted() {
 }
 has_buf() { [[ -x $buf && $(version_of "$buf" --version) == "$(buf_version_wanted)" ]]; }
 
+# npm_version PACKAGE: the version that is installed beside buf.
+npm_version() {
+  sed -n 's/^ *"version": *"\([^"]*\)".*/\1/p' \
+    "$tools/npm/node_modules/$1/package.json" 2>/dev/null
+}
+npm_version_wanted() {
+  sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$repo/.ci/package.json"
+}
+linters=(dclint dockerfile-utils)
+has_linters() {
+  local linter have
+  for linter in "${linters[@]}"; do
+    have=$(npm_version "$linter")
+    [[ -n $have && $have == "$(npm_version_wanted "$linter")" ]] || return 1
+  done
+}
+
 grpc_js_version_wanted() {
   sed -n 's/.*"@grpc\/grpc-js": *"\([^"]*\)".*/\1/p' "$repo/tests/node/package.json"
 }
