@@ -3,6 +3,7 @@
 //! Measures and judges by no exit code: a missed target is printed, and only an
 //! error fails. Both sides of a ratio run in turns in one process.
 
+mod access;
 mod arithmetic;
 mod claims;
 mod cpu;
@@ -13,6 +14,7 @@ mod fetch;
 mod load;
 mod lookups;
 mod memory;
+mod overload;
 mod process;
 mod proxy;
 mod report;
@@ -69,6 +71,10 @@ enum Part {
     Claims,
     /// Resolves through the sidecar beside a bare echo
     Sidecar,
+    /// Lookups with mTLS, quotas and tokens beside plain text
+    Access,
+    /// Ten times as much as the server can do
+    Overload,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -120,6 +126,13 @@ impl Bench {
             }
             if wanted(Part::Sidecar) {
                 report.sidecar = Some(sidecar::measure(&directory, &data).await?);
+            }
+            if wanted(Part::Access) {
+                report.access = Some(access::measure(&directory, &data).await?);
+            }
+            if wanted(Part::Overload) {
+                let measure = || overload::measure(&directory, &data);
+                report.overload = Some(tokio::task::block_in_place(measure)?);
             }
             // The last: it changes the directory.
             if wanted(Part::Claims) {

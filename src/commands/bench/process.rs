@@ -26,11 +26,30 @@ pub(super) struct Process {
 impl Process {
     /// Starts a server over TLS and waits until it says where it listens.
     pub(super) fn serve(directory: &Directory, data: &Path) -> anyhow::Result<Self> {
+        Self::start(Command::new(env::current_exe()?), directory, data)
+    }
+
+    /// The same on one processor, where the system has a `taskset` to choose it
+    /// with; and whether it has.
+    pub(super) fn serve_on_one(directory: &Directory, data: &Path) -> anyhow::Result<(Self, bool)> {
+        let pin = |program: &Path| {
+            let mut command = Command::new("taskset");
+            command.args(["--cpu-list", "0"]).arg(program);
+            command
+        };
+        let tried = pin(Path::new("true")).stdin(Stdio::null()).output();
+        let pinned = tried.is_ok_and(|tried| tried.status.success());
+        let program = env::current_exe()?;
+        let command = if pinned { pin(&program) } else { Command::new(program) };
+        Ok((Self::start(command, directory, data)?, pinned))
+    }
+
+    fn start(mut command: Command, directory: &Directory, data: &Path) -> anyhow::Result<Self> {
         let (cert, key) = (directory.path("cert.pem"), directory.path("cert.key"));
         fs::write(&cert, &directory.tls.cert)?;
         // Beneath a folder that is the user's alone.
         fs::write(&key, directory.tls.key.as_bytes())?;
-        let mut child = Command::new(env::current_exe()?)
+        let mut child = command
             .args(["serve", "--log", "info", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .arg("--keys")

@@ -6,8 +6,8 @@ use std::{fmt::Write as _, thread};
 use serde::Serialize;
 
 use super::{
-    arithmetic::Arithmetic, claims::Claims, fetch::Fetch, load::Load, lookups::Lookups,
-    memory::Memory, sidecar::Sidecar,
+    access::Access, arithmetic::Arithmetic, claims::Claims, fetch::Fetch, load::Load,
+    lookups::Lookups, memory::Memory, overload::Overload, sidecar::Sidecar,
 };
 
 /// A line of the table.
@@ -43,6 +43,10 @@ pub(super) struct Report {
     pub(super) claims: Option<Claims>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sidecar: Option<Sidecar>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) access: Option<Access>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) overload: Option<Overload>,
 }
 
 /// What the machine is like.
@@ -95,6 +99,10 @@ struct Ratios {
     claims_vs_engine: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sidecar_vs_echo: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secured_vs_plain: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goodput_overload_vs_saturation: Option<f64>,
 }
 
 /// What each ratio should be at least, on this machine.
@@ -107,6 +115,8 @@ struct Targets {
     fetch_vs_echo: f64,
     claims_vs_engine: f64,
     sidecar_vs_echo: f64,
+    secured_vs_plain: f64,
+    goodput_overload_vs_saturation: f64,
 }
 
 impl Default for Targets {
@@ -119,6 +129,8 @@ impl Default for Targets {
             fetch_vs_echo: 0.8,
             claims_vs_engine: 0.7,
             sidecar_vs_echo: 0.7,
+            secured_vs_plain: 0.7,
+            goodput_overload_vs_saturation: 0.9,
         }
     }
 }
@@ -135,6 +147,8 @@ impl Report {
             fetch_vs_echo: self.fetch.as_ref().map(|part| part.ratio),
             claims_vs_engine: self.claims.as_ref().map(|part| part.ratio),
             sidecar_vs_echo: self.sidecar.as_ref().map(|part| part.ratio),
+            secured_vs_plain: self.access.as_ref().map(|part| part.ratio),
+            goodput_overload_vs_saturation: self.overload.as_ref().map(|part| part.ratio),
         };
     }
 
@@ -149,7 +163,7 @@ impl Report {
             "{} records, {cores} cores, {arch} {os}, {ifma}, {:.0} s\n",
             self.records, self.seconds
         );
-        let _ = writeln!(text, "{:<22}{:>9}{:>10}", "ratio", "measured", "at least");
+        let _ = writeln!(text, "{:<30}{:>9}{:>10}", "ratio", "measured", "at least");
         let (ratios, targets) = (&self.ratios, &self.targets);
         for (name, ratio, target) in [
             ("oprf_batch_vs_voprf", ratios.oprf_batch_vs_voprf, Some(targets.oprf_batch_vs_voprf)),
@@ -158,14 +172,20 @@ impl Report {
             ("fetch_vs_echo", ratios.fetch_vs_echo, Some(targets.fetch_vs_echo)),
             ("claims_vs_engine", ratios.claims_vs_engine, Some(targets.claims_vs_engine)),
             ("sidecar_vs_echo", ratios.sidecar_vs_echo, Some(targets.sidecar_vs_echo)),
+            ("secured_vs_plain", ratios.secured_vs_plain, Some(targets.secured_vs_plain)),
+            (
+                "goodput_overload_vs_saturation",
+                ratios.goodput_overload_vs_saturation,
+                Some(targets.goodput_overload_vs_saturation),
+            ),
         ] {
             let Some(ratio) = ratio else { continue };
             let _ = match target {
                 Some(target) => {
                     let met = if ratio >= target { "met" } else { "MISSED" };
-                    writeln!(text, "{name:<22}{ratio:>9.2}{target:>10.2}  {met}")
+                    writeln!(text, "{name:<30}{ratio:>9.2}{target:>10.2}  {met}")
                 }
-                None => writeln!(text, "{name:<22}{ratio:>9.2}{:>10}", "-"),
+                None => writeln!(text, "{name:<30}{ratio:>9.2}{:>10}", "-"),
             };
         }
         let parts = [
@@ -175,6 +195,8 @@ impl Report {
             self.lookups.as_ref().map(Lookups::rows),
             self.claims.as_ref().map(Claims::rows),
             self.sidecar.as_ref().map(Sidecar::rows),
+            self.access.as_ref().map(Access::rows),
+            self.overload.as_ref().map(Overload::rows),
         ];
         for rows in parts.into_iter().flatten() {
             text.push('\n');

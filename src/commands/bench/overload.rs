@@ -1,0 +1,324 @@
+//! Ten times as much as the server can do: how much of it is still done.
+//!
+//! The server is a process of its own, on one processor where the system lets us
+//! choose; the load comes from one thread. A unit of work is a batch of 32
+//! elements, 16 lookups. At saturation as many wait as keep the server busy; in
+//! the overload requests are sent on time, ten times as many as were answered at
+//! saturation, whatever becomes of those before. Goodput counts what is answered
+//! within a second.
+
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, anyhow, ensure};
+use blindbook::{
+    oprf::BlindedBatch,
+    wire::proto::{EvaluateRequest, discovery_service_client::DiscoveryServiceClient},
+};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+use tonic::{
+    Code, Request,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+use super::{
+    directory::Directory,
+    memory::Memory,
+    process::Process,
+    report::{self, Row},
+    rounds::{Rounds, rate},
+    step,
+};
+
+/// Elements of one batch.
+const ELEMENTS: usize = 32;
+
+const CONNECTIONS: usize = 24;
+
+/// Requests that wait at saturation.
+const SATURATING: usize = 32;
+
+/// How much more than it can do the server is asked.
+const TIMES: f64 = 10.0;
+
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(2);
+
+/// How often requests of the overload are sent.
+const TICK: Duration = Duration::from_millis(2);
+
+/// Later answers count as none.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// Latencies are told from a microsecond to a minute.
+const MAX_US: u64 = 60_000_000;
+
+/// What was measured.
+#[derive(Serialize)]
+pub(super) struct Overload {
+    elements_per_request: usize,
+    /// Whether the server had a processor of its own.
+    pinned: bool,
+    saturation_per_s: f64,
+    offered_per_s: f64,
+    goodput_per_s: f64,
+    refused_per_s: f64,
+    /// Neither answered nor refused in time.
+    late_per_s: f64,
+    refusal_p50_us: u64,
+    refusal_p99_us: u64,
+    memory_saturated: Option<Memory>,
+    memory_overloaded: Option<Memory>,
+    #[serde(skip)]
+    pub(super) ratio: f64,
+}
+
+impl Overload {
+    pub(super) fn rows(&self) -> Vec<Row> {
+        vec![
+            Row::new(
+                format!("batches of {ELEMENTS}/s at saturation"),
+                format!(
+                    "{:.0}; server {}",
+                    self.saturation_per_s,
+                    if self.pinned { "on one processor" } else { "not pinned: no taskset" }
+                ),
+            ),
+            Row::new(
+                format!("at {:.0} offered/s", self.offered_per_s),
+                format!(
+                    "{:.0} answered in time, {:.0} refused, {:.0} late",
+                    self.goodput_per_s, self.refused_per_s, self.late_per_s
+                ),
+            ),
+            Row::new(
+                "a refusal takes",
+                format!(
+                    "p50 {:.2} ms, p99 {:.2} ms",
+                    self.refusal_p50_us as f64 / 1e3,
+                    self.refusal_p99_us as f64 / 1e3
+                ),
+            ),
+            Row::new("memory of the server", report::memory_text(self.memory_saturated)),
+            Row::new("the same, overloaded", report::memory_text(self.memory_overloaded)),
+        ]
+    }
+}
+
+/// What became of the requests of one round.
+struct Round {
+    sent: usize,
+    answered: usize,
+    refused: usize,
+    late: usize,
+    refusals: Histogram<u64>,
+    time: Duration,
+}
+
+impl Round {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            sent: 0,
+            answered: 0,
+            refused: 0,
+            late: 0,
+            refusals: Histogram::new_with_bounds(1, MAX_US, 3)?,
+            time: Duration::ZERO,
+        })
+    }
+
+    fn take(&mut self, outcome: Result<(), Refused>) -> anyhow::Result<()> {
+        match outcome {
+            Ok(()) => self.answered += 1,
+            Err(Refused::Busy(took)) => {
+                self.refused += 1;
+                let us = u64::try_from(took.as_micros())?.clamp(1, MAX_US);
+                self.refusals.record(us)?;
+            }
+            Err(Refused::Late) => self.late += 1,
+            Err(Refused::Else(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Why a request was not answered.
+enum Refused {
+    Busy(Duration),
+    Late,
+    Else(anyhow::Error),
+}
+
+/// Measures on a server of its own.
+pub(super) fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Overload> {
+    step("ten times as much as the server can do")?;
+    let (server, pinned) = Process::serve_on_one(directory, data)?;
+    let url = format!("https://{}", server.address);
+    let ca = directory.tls.ca.clone();
+    let epoch = directory.keyring.newest().get();
+    let inputs: Vec<String> = (0..ELEMENTS).map(|n| format!("acct:u{n}@bench.example")).collect();
+    let blinded = BlindedBatch::blind(&inputs, &mut rand::rng())?;
+    let elements = blinded.blinded_elements().to_vec();
+    let request =
+        EvaluateRequest { epoch, blinded_elements: elements.into(), ..EvaluateRequest::default() };
+
+    let (sender, told) = std::sync::mpsc::channel();
+    // One thread, so that it leaves the server its processor.
+    let load = thread::spawn(move || -> anyhow::Result<(Rounds, Vec<Round>)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let clients = connect(&url, &ca).await?;
+            saturate(&clients, &request, ROUND).await?;
+            let mut rates = Rounds::default();
+            let mut overloads = Vec::new();
+            for _ in 0..ROUNDS {
+                let saturated = saturate(&clients, &request, ROUND).await?;
+                let per_s = rate(saturated.answered, saturated.time);
+                ensure!(saturated.refused == 0, "a saturated server refused");
+                sender.send(())?;
+                let overload = overload(&clients, &request, per_s * TIMES).await?;
+                sender.send(())?;
+                rates.push(rate(overload.answered, overload.time), per_s);
+                overloads.push(overload);
+            }
+            Ok((rates, overloads))
+        })
+    });
+    let (mut at_saturation, mut at_overload) = (None, None);
+    while told.recv().is_ok() {
+        at_saturation = at_saturation.or_else(|| server.memory());
+        if told.recv().is_ok() {
+            at_overload = server.memory();
+        }
+    }
+    let (rates, overloads) = load.join().map_err(|_| anyhow!("the load ended early"))??;
+    let mut refusals = Histogram::<u64>::new_with_bounds(1, MAX_US, 3)?;
+    for round in &overloads {
+        refusals.add(&round.refusals)?;
+    }
+    let per_s = |count: fn(&Round) -> usize| {
+        let all: f64 = overloads.iter().map(|round| rate(count(round), round.time)).sum();
+        all / overloads.len() as f64
+    };
+    Ok(Overload {
+        elements_per_request: ELEMENTS,
+        pinned,
+        saturation_per_s: rates.theirs(),
+        offered_per_s: per_s(|round| round.sent),
+        goodput_per_s: rates.ours(),
+        refused_per_s: per_s(|round| round.refused),
+        late_per_s: per_s(|round| round.late),
+        refusal_p50_us: refusals.value_at_quantile(0.5),
+        refusal_p99_us: refusals.value_at_quantile(0.99),
+        memory_saturated: at_saturation,
+        memory_overloaded: at_overload,
+        ratio: rates.ratio(),
+    })
+}
+
+type Clients = Vec<DiscoveryServiceClient<Channel>>;
+
+async fn connect(url: &str, ca: &str) -> anyhow::Result<Clients> {
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+    let endpoint = Endpoint::from_shared(url.to_owned())?.tls_config(tls)?;
+    let mut clients = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        let channel = endpoint.connect().await.context("cannot connect to the own server")?;
+        clients.push(DiscoveryServiceClient::new(channel));
+    }
+    Ok(clients)
+}
+
+async fn evaluate(
+    mut client: DiscoveryServiceClient<Channel>,
+    request: EvaluateRequest,
+) -> Result<(), Refused> {
+    let begun = Instant::now();
+    let mut request = Request::new(request);
+    request.set_timeout(DEADLINE);
+    match client.evaluate(request).await {
+        Ok(_) if begun.elapsed() <= DEADLINE => Ok(()),
+        Ok(_) => Err(Refused::Late),
+        Err(status) => match status.code() {
+            Code::ResourceExhausted => Err(Refused::Busy(begun.elapsed())),
+            // The client gives up by itself when the time has passed.
+            Code::DeadlineExceeded | Code::Cancelled => Err(Refused::Late),
+            _ => Err(Refused::Else(status.into())),
+        },
+    }
+}
+
+/// As many at once as keep the server busy, for `time`.
+async fn saturate(
+    clients: &Clients,
+    request: &EvaluateRequest,
+    time: Duration,
+) -> anyhow::Result<Round> {
+    let begun = Instant::now();
+    let mut round = Round::new()?;
+    let mut tasks = JoinSet::new();
+    for (_, client) in (0..SATURATING).zip(clients.iter().cycle()) {
+        let (client, request) = (client.clone(), request.clone());
+        tasks.spawn(async move {
+            let mut outcomes = Vec::new();
+            while begun.elapsed() < time {
+                outcomes.push(evaluate(client.clone(), request.clone()).await);
+            }
+            outcomes
+        });
+    }
+    while let Some(outcomes) = tasks.join_next().await {
+        for outcome in outcomes.context("a request ended early")? {
+            round.sent += 1;
+            round.take(outcome)?;
+        }
+    }
+    round.time = begun.elapsed();
+    Ok(round)
+}
+
+/// So many a second, whatever becomes of them.
+async fn overload(
+    clients: &Clients,
+    request: &EvaluateRequest,
+    per_s: f64,
+) -> anyhow::Result<Round> {
+    let begun = Instant::now();
+    let mut round = Round::new()?;
+    let mut tasks = JoinSet::new();
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut clients = clients.iter().cycle();
+    while begun.elapsed() < ROUND {
+        tokio::select! {
+            biased;
+            _ = ticks.tick() => {
+                let due = begun.elapsed().as_secs_f64() * per_s;
+                while (round.sent as f64) < due {
+                    let client = clients.next().context("no connection")?.clone();
+                    tasks.spawn(evaluate(client, request.clone()));
+                    round.sent += 1;
+                }
+            }
+            Some(outcome) = tasks.join_next() => {
+                round.take(outcome.context("a request ended early")?)?;
+            }
+        }
+    }
+    // What is answered after the end of the round was not answered in it.
+    round.time = begun.elapsed();
+    let counted = (round.answered, round.refused);
+    while let Some(outcome) = tasks.join_next().await {
+        round.take(outcome.context("a request ended early")?)?;
+    }
+    (round.answered, round.refused) = counted;
+    Ok(round)
+}
