@@ -272,9 +272,9 @@ async fn a_deadline_that_is_none_is_refused_and_one_that_passes_ends_the_call() 
 
 /// A call whose request does not end is answered all the same.
 async fn unfinished(peer: &mut Peer, headers: &[(&str, &str)]) {
-    let (response, mut stream) = peer.begin(Method::POST, EVALUATE, headers).await.unwrap();
-    stream.send_data(vec![0].into(), false).unwrap();
-    let answer = timeout(PATIENCE, outcome(response)).await.expect("in time").unwrap();
+    let (response, mut stream) = peer.begin(Method::POST, EVALUATE, headers).await.expect("a call");
+    stream.send_data(vec![0].into(), false).expect("a connection");
+    let answer = timeout(PATIENCE, outcome(response)).await.expect("in time").expect("an answer");
     refused(&answer, Code::DeadlineExceeded, "DEADLINE");
 }
 

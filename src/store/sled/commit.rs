@@ -14,21 +14,17 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::partition::{Partition, Writing};
+use super::{
+    group,
+    partition::{Partition, Writing},
+};
 use crate::{
     bucket::Bucket,
     store::{Committed, RowChange, StoreError},
 };
 
-/// Most commits that one sync makes durable.
-const MAX_GROUP: usize = 64;
-
 /// Commits that may wait before callers wait.
 const MAX_WAITING: usize = 256;
-
-/// How long a group waits for one more commit at most, and for all of them.
-const MAX_PATIENCE: Duration = Duration::from_millis(2);
-const MAX_GATHERING: Duration = Duration::from_millis(8);
 
 /// A commit that was not applied yet. Sequences begin at 1.
 const UNNUMBERED: u64 = 0;
@@ -88,17 +84,12 @@ fn stopped() -> StoreError {
     StoreError::Disk("the thread that commits has stopped".into())
 }
 
-fn run(partition: &Partition, mut waiting: mpsc::Receiver<Request>) {
-    let mut patience = Duration::ZERO;
-    while let Some(first) = waiting.blocking_recv() {
-        let group = gather(first, &mut waiting, patience);
-        let alone = group.len() == 1;
+fn run(partition: &Partition, waiting: mpsc::Receiver<Request>) {
+    group::run(waiting, |group| {
         let Group { outcomes, syncing, .. } = commit(partition, group);
         answer(outcomes);
-        // Where several commit, waiting half as long as a sync takes for one more
-        // commit spares it a sync of its own; whoever is alone waits for nobody.
-        patience = if alone { Duration::ZERO } else { (syncing / 2).min(MAX_PATIENCE) };
-    }
+        syncing
+    });
 }
 
 fn answer(outcomes: Vec<Outcome>) {
@@ -106,29 +97,6 @@ fn answer(outcomes: Vec<Outcome>) {
         // A caller that went away needs no answer.
         let _ = reply.send(outcome);
     }
-}
-
-/// The commits of one group: those that wait, and those that come while others
-/// do.
-fn gather(
-    first: Request,
-    waiting: &mut mpsc::Receiver<Request>,
-    patience: Duration,
-) -> Vec<Request> {
-    let mut group = vec![first];
-    let begun = Instant::now();
-    let mut newest = begun;
-    while group.len() < MAX_GROUP {
-        if let Ok(next) = waiting.try_recv() {
-            group.push(next);
-            newest = Instant::now();
-        } else if newest.elapsed() < patience && begun.elapsed() < MAX_GATHERING {
-            thread::sleep(patience / 8);
-        } else {
-            break;
-        }
-    }
-    group
 }
 
 type Outcome = (oneshot::Sender<Result<Committed, StoreError>>, Result<Committed, StoreError>);

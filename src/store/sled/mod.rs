@@ -12,6 +12,7 @@
 mod commit;
 mod durable;
 mod generation;
+mod group;
 mod lock;
 mod meta;
 mod pages;

@@ -6,17 +6,21 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     blocking,
     durable::{self, Database, disk},
+    group,
     lock::FolderLock,
 };
 use crate::store::{
@@ -32,21 +36,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How far a day's database was synced, counted in its commits.
-#[derive(Default)]
-struct Synced {
-    upto: u64,
-    /// Somebody syncs just now.
-    syncing: bool,
+/// Requests that may wait before callers wait.
+const MAX_WAITING: usize = 256;
+
+/// Tokens to spend, all of them or none.
+struct Request {
+    names: Vec<[u8; 16]>,
+    pays: [u8; 32],
+    reply: oneshot::Sender<Result<Spent, StoreError>>,
 }
 
-/// The database of one day. Those who spend at once share a sync.
+/// The database of one day, and the way to the thread that writes it, which ends
+/// with the last who could ask it.
 struct OfDay {
     database: Database,
-    /// Counts the commits; held from the look to the write.
-    applied: Mutex<u64>,
-    synced: Mutex<Synced>,
-    changed: Condvar,
+    requests: mpsc::Sender<Request>,
 }
 
 impl OfDay {
@@ -63,60 +67,69 @@ impl OfDay {
             durable::sync_dir(folder)?;
         }
         database.set_live();
-        let (applied, synced, changed) = (Mutex::default(), Mutex::default(), Condvar::new());
-        Ok(Self { database, applied, synced, changed })
+        let (requests, waiting) = mpsc::channel(MAX_WAITING);
+        let written = database.clone();
+        thread::Builder::new()
+            .name("store-spent".into())
+            .spawn(move || group::run(waiting, |group| spend(&written, group)))
+            .map_err(|error| StoreError::Open(error.to_string()))?;
+        Ok(Self { database, requests })
     }
 
     fn find(&self, names: &[[u8; 16]], request: &[u8; 32]) -> Result<Spent, StoreError> {
-        let find = |name: &[u8; 16]| {
-            let found = self.database.get(name)?;
-            found.map(|request| request.as_ref().try_into().map_err(|_| MALFORMED)).transpose()
+        judge(names.iter().map(|name| remembered(&self.database, name)), request)
+    }
+
+    /// Hands tokens over to be spent; a caller that goes away does not stop it.
+    async fn spend(&self, names: Vec<[u8; 16]>, request: [u8; 32]) -> Result<Spent, StoreError> {
+        let stopped = || StoreError::Disk("the thread that spends tokens has stopped".into());
+        let (reply, outcome) = oneshot::channel();
+        let request = Request { names, pays: request, reply };
+        self.requests.send(request).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+}
+
+fn remembered(database: &Database, name: &[u8; 16]) -> Result<Option<[u8; 32]>, StoreError> {
+    let found = database.get(name)?;
+    found.map(|request| request.as_ref().try_into().map_err(|_| MALFORMED)).transpose()
+}
+
+/// Spends the tokens of a group, each request after those before it, and makes
+/// all of it durable before anyone hears of it; gives how long the sync took.
+fn spend(database: &Database, group: Vec<Request>) -> Duration {
+    let mut new: HashMap<[u8; 16], [u8; 32]> = HashMap::new();
+    let mut outcomes = Vec::with_capacity(group.len());
+    for Request { names, pays, reply } in group {
+        let find = |name: &[u8; 16]| match new.get(name) {
+            Some(pays) => Ok(Some(*pays)),
+            None => remembered(database, name),
         };
-        judge(names.iter().map(find), request)
-    }
-
-    fn spend(&self, names: &[[u8; 16]], request: &[u8; 32]) -> Result<Spent, StoreError> {
-        let mut applied = lock(&self.applied);
-        let outcome = self.find(names, request)?;
-        if outcome == Spent::New {
-            let mut batch = ::sled::Batch::default();
-            for name in names {
-                batch.insert(name, request);
-            }
-            self.database.apply(batch, names.len() * 48)?;
-            *applied += 1;
+        let outcome = judge(names.iter().map(find), &pays);
+        if matches!(outcome, Ok(Spent::New)) {
+            new.extend(names.into_iter().map(|name| (name, pays)));
         }
-        let mine = *applied;
-        drop(applied);
-        if outcome != Spent::Other {
-            // Also where it was spent before: by somebody who may still wait.
-            self.sync(mine)?;
-        }
-        Ok(outcome)
+        outcomes.push((reply, outcome));
     }
-
-    /// Returns once the first `mine` commits are durable.
-    fn sync(&self, mine: u64) -> Result<(), StoreError> {
-        let mut synced = lock(&self.synced);
-        while synced.upto < mine {
-            if synced.syncing {
-                synced = self.changed.wait(synced).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            synced.syncing = true;
-            drop(synced);
-            let upto = *lock(&self.applied);
-            let outcome = self.database.sync();
-            synced = lock(&self.synced);
-            synced.syncing = false;
-            if outcome.is_ok() {
-                synced.upto = synced.upto.max(upto);
-            }
-            self.changed.notify_all();
-            outcome?;
-        }
-        self.database.usable()
+    let mut batch = ::sled::Batch::default();
+    for (name, pays) in &new {
+        batch.insert(name, pays);
     }
+    let mut syncing = Duration::ZERO;
+    let mut applied = Ok(());
+    if !new.is_empty() {
+        applied = database.apply(batch, new.len() * 48);
+        let begun = Instant::now();
+        applied = applied.and_then(|()| database.sync());
+        syncing = begun.elapsed();
+    }
+    for (reply, outcome) in outcomes {
+        // Refused for what is not durable now is no refusal, either.
+        let outcome = outcome.and_then(|outcome| applied.clone().map(|()| outcome));
+        // A caller that went away needs no answer.
+        let _ = reply.send(outcome);
+    }
+    syncing
 }
 
 fn path_of(folder: &Path, day: u32) -> PathBuf {
@@ -147,6 +160,11 @@ impl SharedSpent {
 }
 
 impl SledSpent {
+    fn opened(&self, day: u32) -> Option<Arc<OfDay>> {
+        // While another one is opened, whoever asks waits elsewhere.
+        self.days.try_lock().ok()?.get(&day).map(Arc::clone)
+    }
+
     fn day(&self, day: u32) -> Result<Arc<OfDay>, StoreError> {
         let mut days = lock(&self.days);
         if let Some(open) = days.get(&day) {
@@ -186,7 +204,11 @@ impl SpentTokens for SharedSpent {
         request: [u8; 32],
     ) -> Result<Spent, StoreError> {
         let inner = Arc::clone(&self.0);
-        blocking(move || inner.day(day)?.spend(&names, &request)).await
+        let of_day = match inner.opened(day) {
+            Some(of_day) => of_day,
+            None => blocking(move || inner.day(day)).await?,
+        };
+        of_day.spend(names, request).await
     }
 
     async fn look(
