@@ -213,14 +213,14 @@ async fn remembers(data: &Path, acknowledged: &BTreeMap<String, u64>) -> Result<
         let task = what.strip_prefix("spent/").unwrap().parse().unwrap();
         for turn in 1..=*last {
             let (names, request) = tokens(task, turn);
-            let known = spent.look(7, names.clone(), request).await.map_err(fault)?;
+            let known = spent.look(7, &names, &request).map_err(fault)?;
             ensure!(known == Spent::Again, "{what}: request {turn} of {last} is {known:?}");
-            let other = spent.look(7, names, [0; 32]).await.map_err(fault)?;
+            let other = spent.look(7, &names, &[0; 32]).map_err(fault)?;
             ensure!(other == Spent::Other, "{what}: the tokens of {turn} are {other:?}");
         }
         // One that was on its way is there whole or not at all.
         let (names, request) = tokens(task, last + 1);
-        let next = spent.look(7, names, request).await.map_err(fault)?;
+        let next = spent.look(7, &names, &request).map_err(fault)?;
         ensure!(next != Spent::Other, "{what}: request {} is there by halves", last + 1);
     }
     Ok(())

@@ -31,6 +31,11 @@ impl Evaluator {
         }
     }
 
+    /// Whether a batch would be refused now.
+    pub(super) fn is_full(&self) -> bool {
+        self.admitted.available_permits() == 0
+    }
+
     /// Runs one batch. A caller who gives up leaves the queue.
     pub(super) async fn run<T: Send + 'static>(
         &self,
@@ -71,11 +76,13 @@ mod tests {
         while evaluator.admitted.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
+        assert!(evaluator.is_full());
         assert_eq!(evaluator.run(|| ()).await, Err(EvaluatorError::Busy));
         release.send(()).unwrap();
         assert_eq!(first.await.unwrap(), Ok(()));
         assert_eq!(second.await.unwrap(), Ok(()));
         assert_eq!(evaluator.run(|| 5).await, Ok(5));
+        assert!(!evaluator.is_full());
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -89,6 +89,9 @@ pub(super) enum CallError {
     /// As many calls are under way as the server takes.
     #[error("too many calls are under way")]
     Busy,
+    /// As many evaluations wait as may.
+    #[error("too many evaluations wait")]
+    Full,
     /// The deadline is none.
     #[error("grpc-timeout must be at most eight digits and one of H, M, S, m, u, n")]
     Timeout,
@@ -115,6 +118,7 @@ pub(super) struct Services {
 pub(super) struct Gate {
     partners: Option<Partners>,
     metrics: Arc<Metrics>,
+    lookup: Lookup,
     discovery: DiscoveryServiceServer<Lookup>,
     quota: QuotaServiceServer<Quotas>,
     registry: Option<RegistryServiceServer<Registry>>,
@@ -165,6 +169,7 @@ impl Gate {
             partners,
             metrics,
             quota: QuotaServiceServer::new(lookup.quotas().clone()),
+            lookup: lookup.clone(),
             discovery: DiscoveryServiceServer::new(lookup),
             registry: registry.map(RegistryServiceServer::new),
             admin: admin.map(AdminServiceServer::new),
@@ -254,6 +259,10 @@ impl Gate {
         let admitted = route.ok_or(CallError::Method).and_then(|route| {
             caller?;
             check_encoding(&request)?;
+            // Before anything is read of it: under overload this is most of the work.
+            if route.evaluates && self.lookup.is_full() {
+                return Err(CallError::Full);
+            }
             let room = match route.room {
                 Room::Brief => &self.calls,
                 Room::Lasting => &self.lasting,
@@ -359,7 +368,27 @@ fn check_encoding<B>(request: &Request<B>) -> Result<(), CallError> {
     }
 }
 
+/// The refusals that an overload is answered with: the same bytes each time, made
+/// once.
+static BUSY: LazyLock<[HeaderMap; 2]> = LazyLock::new(|| {
+    [CallError::Busy, CallError::Full].map(|error| {
+        let refused: Response<()> = Status::from(error).into_http();
+        refused.into_parts().0.headers
+    })
+});
+
 fn refuse(error: CallError) -> Response<tonic::body::Body> {
+    let [busy, full] = &*BUSY;
+    let made = match error {
+        CallError::Busy => Some(busy),
+        CallError::Full => Some(full),
+        _ => None,
+    };
+    if let Some(headers) = made {
+        let mut response = Response::new(tonic::body::Body::empty());
+        headers.clone_into(response.headers_mut());
+        return response;
+    }
     let mut response = Status::from(error).into_http();
     if error == CallError::Encoding {
         // The algorithms that are taken, as gRPC's compression page asks for.

@@ -123,6 +123,11 @@ impl Lookup {
         &self.0.quotas
     }
 
+    /// Whether evaluations are refused now.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.evaluator.is_full()
+    }
+
     /// A bucket was committed: from here on every answer has its new content.
     /// To be called after the commit and before it is acknowledged.
     pub fn changed(&self, number: BucketNumber) {
@@ -156,12 +161,13 @@ impl Inner {
         request: Evaluate,
     ) -> Result<Vec<Evaluation>, LookupError> {
         let elements = request.blinded_elements.len() / ELEMENT_BYTES;
-        let paid = self.quotas.pay(payer, &request, elements, &self.evaluator).await?;
-        let paid = self.quotas.returning(paid);
+        let paid = self.quotas.pay(payer, &request, elements).await?;
+        let mut paid = self.quotas.returning(paid);
         let inner = self.clone();
         // Whoever gives up while the work waits drops it, and is given back what
         // it cost; once it is begun nothing is.
         let work = move || {
+            paid.verify(&request)?;
             let evaluated = inner.evaluate(&request.blinded_elements)?;
             Ok((evaluated, paid.keep()))
         };

@@ -55,6 +55,8 @@ pub(super) struct Route {
     /// Whether the peer sends one message and ends, or may go on.
     pub(super) one_message: bool,
     pub(super) room: Room,
+    /// Whether it waits for an evaluation.
+    pub(super) evaluates: bool,
 }
 
 /// Among which calls one counts.
@@ -88,6 +90,7 @@ impl Route {
             max_message_bytes,
             one_message: true,
             room: Room::Brief,
+            evaluates: false,
         };
         let most = |batches: &[usize]| batches.iter().copied().max().unwrap_or(0);
         match (service, method) {
@@ -97,7 +100,8 @@ impl Route {
             (DISCOVERY, "Evaluate") => {
                 let elements = most(&ELEMENT_BATCHES);
                 let tokens = elements / ELEMENTS_PER_TOKEN * TOKEN_BYTES;
-                Some(once(To::Discovery, elements * ELEMENT_BYTES + tokens + SLACK_BYTES))
+                let bytes = elements * ELEMENT_BYTES + tokens + SLACK_BYTES;
+                Some(Self { evaluates: true, ..once(To::Discovery, bytes) })
             }
             (DISCOVERY, "FetchBuckets") => {
                 Some(once(To::Discovery, most(&BUCKET_BATCHES) * PREFIX_BYTES + SLACK_BYTES))
@@ -117,6 +121,7 @@ impl Route {
                 max_message_bytes: MAX_PROVING_MESSAGE_BYTES,
                 one_message: false,
                 room: Room::Bulk,
+                evaluates: false,
             }),
             (REGISTRY, "WatchInvalidations") => {
                 Some(Self { room: Room::Watch, ..once(To::Registry, MAX_CHECKPOINT_MESSAGE_BYTES) })
@@ -133,6 +138,7 @@ impl Route {
                 max_message_bytes: MAX_SERVICE_MESSAGE_BYTES,
                 one_message: false,
                 room: Room::Lasting,
+                evaluates: false,
             }),
             _ => None,
         }

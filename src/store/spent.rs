@@ -35,13 +35,12 @@ pub trait SpentTokens: Send + Sync + 'static {
         request: [u8; 32],
     ) -> Result<Spent, StoreError>;
 
-    /// What [`Self::spend`] would find; nothing is remembered.
-    async fn look(
-        &self,
-        day: u32,
-        names: Vec<[u8; 16]>,
-        request: [u8; 32],
-    ) -> Result<Spent, StoreError>;
+    /// What [`Self::spend`] would find; nothing is remembered. It may read the
+    /// disk: to be called where the thread may wait.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn look(&self, day: u32, names: &[[u8; 16]], request: &[u8; 32]) -> Result<Spent, StoreError>;
 
     /// Forgets all days before this one, whose tokens nobody takes any more.
     async fn forget_before(&self, day: u32) -> Result<(), StoreError>;
@@ -92,16 +91,11 @@ impl SpentTokens for MemorySpent {
         Ok(outcome)
     }
 
-    async fn look(
-        &self,
-        day: u32,
-        names: Vec<[u8; 16]>,
-        request: [u8; 32],
-    ) -> Result<Spent, StoreError> {
+    fn look(&self, day: u32, names: &[[u8; 16]], request: &[u8; 32]) -> Result<Spent, StoreError> {
         let days = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let spent = days.get(&day);
         let found = |name| Ok(spent.and_then(|spent| spent.get(name)).copied());
-        judge(names.iter().map(found), &request)
+        judge(names.iter().map(found), request)
     }
 
     async fn forget_before(&self, day: u32) -> Result<(), StoreError> {

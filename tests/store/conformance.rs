@@ -451,12 +451,12 @@ fn names(of: impl IntoIterator<Item = u8>) -> Vec<[u8; 16]> {
 async fn tokens_are_spent_once_and_forgotten_with_their_day(generations: &dyn Generations) {
     let spent = generations.spent_tokens().await.unwrap();
     let (one, other) = ([1; 32], [2; 32]);
-    assert_eq!(spent.look(7, names(1..=4), one).await.unwrap(), Spent::New);
+    assert_eq!(spent.look(7, &names(1..=4), &one).unwrap(), Spent::New);
     assert_eq!(spent.spend(7, names(1..=4), one).await.unwrap(), Spent::New);
     for _ in 0..2 {
-        assert_eq!(spent.look(7, names(1..=4), one).await.unwrap(), Spent::Again);
+        assert_eq!(spent.look(7, &names(1..=4), &one).unwrap(), Spent::Again);
         assert_eq!(spent.spend(7, names(1..=4), one).await.unwrap(), Spent::Again);
-        assert_eq!(spent.look(7, names(1..=4), other).await.unwrap(), Spent::Other);
+        assert_eq!(spent.look(7, &names(1..=4), &other).unwrap(), Spent::Other);
         assert_eq!(spent.spend(7, names(1..=4), other).await.unwrap(), Spent::Other);
     }
     // One that is spent keeps the others from being spent.
@@ -467,11 +467,11 @@ async fn tokens_are_spent_once_and_forgotten_with_their_day(generations: &dyn Ge
     assert_eq!(spent.spend(8, names(1..=4), other).await.unwrap(), Spent::New);
     // The same store again.
     let again = generations.spent_tokens().await.unwrap();
-    assert_eq!(again.look(7, names(1..=4), one).await.unwrap(), Spent::Again);
+    assert_eq!(again.look(7, &names(1..=4), &one).unwrap(), Spent::Again);
     spent.forget_before(8).await.unwrap();
     spent.forget_before(8).await.unwrap();
-    assert_eq!(spent.look(7, names(1..=4), other).await.unwrap(), Spent::New);
-    assert_eq!(spent.look(8, names(1..=4), other).await.unwrap(), Spent::Again);
+    assert_eq!(spent.look(7, &names(1..=4), &other).unwrap(), Spent::New);
+    assert_eq!(spent.look(8, &names(1..=4), &other).unwrap(), Spent::Again);
 }
 
 async fn of_rivals_for_a_token_one_wins(generations: &dyn Generations) {

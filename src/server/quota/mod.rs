@@ -92,6 +92,8 @@ pub(super) enum Paid {
     Nothing,
     /// From an account.
     Charged(Charged),
+    /// With tokens, once they are verified.
+    Unverified,
     /// With tokens, once they are spent.
     Tokens(Redeemed),
 }
@@ -103,6 +105,15 @@ pub(super) struct Returning {
 }
 
 impl Returning {
+    /// Verifies tokens, if there are any, and looks whether they were spent: a
+    /// computation, which may read the disk.
+    pub(super) fn verify(&mut self, request: &Evaluate) -> Result<(), QuotaError> {
+        if matches!(self.paid, Some(Paid::Unverified)) {
+            self.paid = Some(Paid::Tokens(self.quotas.verify(request)?));
+        }
+        Ok(())
+    }
+
     /// The work was done.
     pub(super) fn keep(mut self) -> Paid {
         self.paid.take().unwrap_or(Paid::Nothing)
@@ -156,25 +167,16 @@ impl Quotas {
         })))
     }
 
-    /// Charges an evaluation to a partner, or verifies its tokens. They are not
-    /// spent yet: [`Self::spend`].
+    /// Charges an evaluation to a partner. Tokens are still to be verified
+    /// ([`Returning::verify`]), and spent when it is done ([`Self::spend`]).
     pub(super) async fn pay(
         &self,
         payer: &Payer,
         request: &Evaluate,
         elements: usize,
-        evaluator: &Evaluator,
     ) -> Result<Paid, QuotaError> {
         if !request.tokens.is_empty() {
-            let (quotas, request) = (self.clone(), request.clone());
-            let verified = evaluator.run(move || quotas.verify(&request)).await;
-            let redeemed = verified.map_err(|_| QuotaError::Busy)??;
-            let names = names(&redeemed);
-            let (day, hash) = (redeemed.day.number(), redeemed.request);
-            return match self.0.spent.look(day, names, hash).await? {
-                Spent::Other => Err(QuotaError::TokenSpent),
-                Spent::New | Spent::Again => Ok(Paid::Tokens(redeemed)),
-            };
+            return Ok(Paid::Unverified);
         }
         match payer {
             Payer::Partner { .. } => {
@@ -192,14 +194,23 @@ impl Quotas {
         let (inner, epoch) = (&self.0, request.epoch.get().to_be_bytes());
         let asked: [&[u8]; 2] = [&epoch, &request.blinded_elements];
         let (directory, now_s) = (inner.keyring.directory(), inner.clock.now_s());
-        redeem(directory, &inner.keys.known(), now_s, &request.tokens, &asked)
-            .map_err(|_| QuotaError::TokenInvalid)
+        let redeemed = redeem(directory, &inner.keys.known(), now_s, &request.tokens, &asked)
+            .map_err(|_| QuotaError::TokenInvalid)?;
+        let (day, hash) = (redeemed.day.number(), redeemed.request);
+        match inner.spent.look(day, &names(&redeemed), &hash)? {
+            Spent::Other => Err(QuotaError::TokenSpent),
+            Spent::New | Spent::Again => Ok(redeemed),
+        }
     }
 
     /// The evaluation is done and not yet answered: its tokens are spent, for
     /// good and durably. Of two requests with one token one is answered.
     pub(super) async fn spend(&self, paid: Paid) -> Result<(), QuotaError> {
-        let Paid::Tokens(redeemed) = paid else { return Ok(()) };
+        let redeemed = match paid {
+            Paid::Tokens(redeemed) => redeemed,
+            Paid::Nothing | Paid::Charged(_) => return Ok(()),
+            Paid::Unverified => return Err(QuotaError::TokenInvalid),
+        };
         let (day, hash) = (redeemed.day.number(), redeemed.request);
         match self.0.spent.spend(day, names(&redeemed), hash).await? {
             Spent::Other => Err(QuotaError::TokenSpent),

@@ -211,14 +211,8 @@ impl SpentTokens for SharedSpent {
         of_day.spend(names, request).await
     }
 
-    async fn look(
-        &self,
-        day: u32,
-        names: Vec<[u8; 16]>,
-        request: [u8; 32],
-    ) -> Result<Spent, StoreError> {
-        let inner = Arc::clone(&self.0);
-        blocking(move || inner.day(day)?.find(&names, &request)).await
+    fn look(&self, day: u32, names: &[[u8; 16]], request: &[u8; 32]) -> Result<Spent, StoreError> {
+        self.0.day(day)?.find(names, request)
     }
 
     async fn forget_before(&self, day: u32) -> Result<(), StoreError> {
