@@ -134,7 +134,12 @@ impl Connection {
     /// A call begins; it ends when the guard is dropped.
     pub(super) fn call(self: &Arc<Self>) -> Call {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        Call { connection: self.clone(), ended: AtomicBool::new(false) }
+        Call {
+            connection: self.clone(),
+            begun: Instant::now(),
+            deadline: None,
+            ended: AtomicBool::new(false),
+        }
     }
 
     /// A call is over, and the peer let it end or did not.
@@ -210,12 +215,28 @@ impl Drop for Debt {
 /// One call of a connection.
 pub(super) struct Call {
     connection: Arc<Connection>,
+    begun: Instant,
+    deadline: Option<Instant>,
     ended: AtomicBool,
 }
 
 impl Call {
     pub(super) const fn connection(&self) -> &Arc<Connection> {
         &self.connection
+    }
+
+    /// Its caller waits no longer than until then.
+    pub(super) const fn until(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    /// Whether its caller waited for most of the time that it allowed itself: by
+    /// its own clock, which began before ours, for all of it.
+    fn was_waited_for(&self) -> bool {
+        self.deadline.is_some_and(|deadline| {
+            let allowed = deadline.saturating_duration_since(self.begun);
+            self.begun.elapsed() >= allowed / 2
+        })
     }
 
     /// Its answer was made to the end: the peer did not call it off before.
@@ -226,10 +247,11 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let Self { connection, ended } = self;
+        let ended = self.ended.load(Ordering::Relaxed) || self.was_waited_for();
+        let connection = &self.connection;
         connection.last_call_ms.store(connection.age_ms(), Ordering::Relaxed);
         connection.calls.fetch_sub(1, Ordering::Relaxed);
-        connection.over(*ended.get_mut());
+        connection.over(ended);
     }
 }
 
@@ -358,6 +380,16 @@ mod tests {
     async fn calls_that_are_called_off_in_masses_end_the_connection() {
         let connection = greeted().await;
         let (off, ends) = (|| drop(connection.call()), || connection.call().ends());
+        // Whoever gives up when its time is over calls nothing off.
+        let calls: Vec<_> = (0..2 * MAX_CALLED_OFF).map(|_| connection.call()).collect();
+        let deadline = Some(Instant::now() + Duration::from_millis(10));
+        let late = calls.into_iter().map(|mut call| {
+            call.until(deadline);
+            call
+        });
+        let late: Vec<_> = late.collect();
+        advance(Duration::from_millis(8)).await;
+        drop(late);
         // As many as are let end, or spread over time: it stays.
         for _ in 0..10 * MAX_CALLED_OFF {
             off();

@@ -190,7 +190,7 @@ impl Gate {
         peer: Arc<Peer>,
         mut request: Request<Incoming>,
     ) -> Response<Answer> {
-        let call = connection.call();
+        let mut call = connection.call();
         let method = right_of(request.uri().path()).map(|right| right.method);
         let measured = self.metrics.begin(method);
         let recording = self.transcript.as_ref().map(|transcript| {
@@ -207,6 +207,7 @@ impl Gate {
         let asked = asked_timeout(request.headers());
         // From here on: what waits for a place waits on the caller's time.
         let deadline = asked.ok().flatten().and_then(|asked| Instant::now().checked_add(asked));
+        call.until(deadline);
         let passing = passing.map_err(CallError::from).and(asked.map(drop));
         let passing = self.pass(&connection, request, passing, deadline, recording.as_ref());
         let (response, permit) = passing.await;

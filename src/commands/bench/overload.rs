@@ -41,7 +41,8 @@ use super::{
 /// Elements of one batch.
 const ELEMENTS: usize = 32;
 
-const CONNECTIONS: usize = 24;
+/// As a few partners have.
+const CONNECTIONS: usize = 8;
 
 /// Requests that wait at saturation.
 const SATURATING: usize = 32;

@@ -45,7 +45,9 @@ use super::{
 };
 
 const CONNECTIONS: usize = 4;
-const CONCURRENCY: usize = 64;
+/// Lookups at once: enough that neither side waits for the disk, and less than the
+/// queue of evaluations holds.
+const CONCURRENCY: usize = 120;
 const ROUNDS: usize = 5;
 
 /// Lookups of one round on each side: as many tokens are spent.
