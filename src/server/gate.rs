@@ -4,7 +4,7 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, ready},
     pin::Pin,
     sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
@@ -184,6 +184,33 @@ impl Gate {
         })
     }
 
+    /// Whether a call is refused at once, for there is too much to do: nothing else
+    /// is looked at, least of all its body.
+    fn sheds(&self, request: &Request<Incoming>) -> bool {
+        let evaluates = Route::of(request.uri().path()).is_some_and(|route| route.evaluates);
+        evaluates && self.lookup.is_full() && check_http(request).is_ok()
+    }
+
+    /// Refuses a call, at the least cost there is.
+    fn shed(&self, connection: &Arc<Connection>, request: &Request<Incoming>) -> Response<Answer> {
+        let call = connection.call();
+        let path = request.uri().path();
+        let measured = self.metrics.begin(right_of(path).map(|right| right.method));
+        let recording = self
+            .transcript
+            .as_ref()
+            .map(|transcript| transcript.begin(connection.id, path, request.headers()));
+        let response = refuse(CallError::Full);
+        if let Some(recording) = &recording {
+            recording.ends(response.headers());
+        }
+        measured.ends(response.headers());
+        call.ends();
+        let leaving = Arc::new(Leaving { call, _permit: None, measured });
+        let (frames, deadline) = (Frames::default(), None);
+        response.map(|body| Answer { body, leaving, recording, frames, deadline })
+    }
+
     async fn answer(
         self: Arc<Self>,
         connection: Arc<Connection>,
@@ -260,10 +287,6 @@ impl Gate {
         let admitted = route.ok_or(CallError::Method).and_then(|route| {
             caller?;
             check_encoding(&request)?;
-            // Before anything is read of it: under overload this is most of the work.
-            if route.evaluates && self.lookup.is_full() {
-                return Err(CallError::Full);
-            }
             let room = match route.room {
                 Room::Brief => &self.calls,
                 Room::Lasting => &self.lasting,
@@ -427,6 +450,10 @@ impl hyper::service::Service<Request<Incoming>> for Entrance {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if self.gate.sheds(&request) {
+            // Under overload this is most of what there is to do.
+            return Box::pin(ready(Ok(self.gate.shed(&self.connection, &request))));
+        }
         let (gate, connection) = (self.gate.clone(), self.connection.clone());
         let peer = self.peer.clone();
         Box::pin(async move { Ok(gate.answer(connection, peer, request).await) })

@@ -163,6 +163,11 @@ impl Serving {
                 let (_, address) = line.split_once("address=").unwrap();
                 break address.trim().to_owned();
             }
+            if line.contains("\"serving\"") {
+                let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+                let address = &line["address"];
+                break address.as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
+            }
         };
         let sink = log.clone();
         let reader = std::thread::spawn(move || {

@@ -14,6 +14,7 @@
 
 mod admin;
 mod bench;
+mod canary;
 #[path = "../common/certificates.rs"]
 #[allow(dead_code, reason = "shared with tests that use other parts of it")]
 mod certificates;

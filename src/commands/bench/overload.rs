@@ -41,8 +41,7 @@ use super::{
 /// Elements of one batch.
 const ELEMENTS: usize = 32;
 
-/// As a few partners have.
-const CONNECTIONS: usize = 8;
+const CONNECTIONS: usize = 24;
 
 /// Requests that wait at saturation.
 const SATURATING: usize = 32;
