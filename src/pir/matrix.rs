@@ -200,16 +200,7 @@ impl Matrix {
         self.blocks
             .iter()
             .flat_map(|block| block.columns.tiles())
-            .map(|tile| {
-                tile.as_chunks::<64>().0.iter().fold([0_u64; 8], |mut sums, line| {
-                    for (sum, word) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
-                        *sum ^= u64::from_ne_bytes(*word);
-                    }
-                    sums
-                })
-            })
-            .flatten()
-            .fold(0, |sum, word| sum ^ word)
+            .fold(0, |sum, tile| sum.wrapping_add(self.kernel.read(tile)))
     }
 }
 

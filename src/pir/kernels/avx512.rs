@@ -1,7 +1,7 @@
 //! AVX-512: IFMA for the products of 52 bits, VNNI for those of bytes.
 
 use std::arch::x86_64::{
-    __m512i, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
+    __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
     _mm512_dpbusd_epi32, _mm512_i32gather_epi64, _mm512_loadu_si512, _mm512_madd52hi_epu64,
     _mm512_madd52lo_epu64, _mm512_min_epu64, _mm512_set1_epi32, _mm512_set1_epi64,
     _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_slli_epi32, _mm512_storeu_si512,
@@ -35,6 +35,9 @@ const COLUMNS: usize = 16;
 /// Rows, in fours, that are scanned for all columns before the next: with their
 /// bytes they stay in the nearest caches.
 const RUN: usize = 512;
+
+/// How far ahead of what it reads a pass asks for more.
+const AHEAD: usize = 4096;
 
 // SAFETY of every call below: a kernel of this way exists only where
 // `is_available` said yes.
@@ -128,6 +131,11 @@ pub(super) fn centre(to: &mut Poly, bytes: &[u8]) {
     unsafe { wide(to, bytes) }
 }
 
+pub(super) fn read(bytes: &[u8]) -> u64 {
+    // SAFETY: see above.
+    unsafe { read_wide(bytes) }
+}
+
 pub(super) fn columns(lines: &[Poly], square: &mut [u64], step: usize) {
     // SAFETY: see above.
     unsafe { columns_wide(lines, square, step) }
@@ -145,6 +153,14 @@ fn load(values: &[u64; LANES]) -> __m512i {
 fn store(to: &mut [u64; LANES], values: __m512i) {
     // SAFETY: eight words are written where eight are.
     unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), values) }
+}
+
+/// Asks for what will be read soon. The system's memory comes slower than this
+/// processor could take it, and its own foresight ends with each page.
+#[inline]
+fn ahead(from: *const u8, place: usize) {
+    // SAFETY: asking for memory that is not there does nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(place + AHEAD).cast()) }
 }
 
 /// `x` less `limit` where that is not negative: `x` is below twice the limit.
@@ -400,11 +416,11 @@ fn scan_run<const N: usize, const Z: usize>(
     for row in 0..rows {
         let mut bytes = [_mm512_setzero_si512(); Z];
         for (z, bytes) in bytes.iter_mut().enumerate() {
+            let place = (row * (TILE / COLUMNS) + first + z) * 64;
+            ahead(run.as_ptr(), place);
             // SAFETY: `row` is below the number of whole rows of the run, and
             // `first + z` below the registers of a row.
-            *bytes = unsafe {
-                _mm512_loadu_si512(run.as_ptr().add((row * (TILE / COLUMNS) + first + z) * 64).cast())
-            };
+            *bytes = unsafe { _mm512_loadu_si512(run.as_ptr().add(place).cast()) };
         }
         for (totals, limbs) in totals.iter_mut().zip(&limbs) {
             // SAFETY: `row` is below the length of every query's limbs.
@@ -451,6 +467,7 @@ fn pack_wide<const N: usize>(digits: &[u64], keys: &[&Turning; N], sums: &mut [P
         for (step, digits) in digits.as_chunks::<STEP_VALUES>().0.iter().enumerate() {
             let mut x = [_mm512_setzero_si512(); 2 * 2 * DIGITS];
             for (x, digits) in x.iter_mut().zip(digits.as_chunks::<CHUNK>().0) {
+                ahead(digits.as_ptr().cast(), 0);
                 *x = load(digits);
             }
             let place = chunk * CHUNK + step;
@@ -488,6 +505,26 @@ fn pack_wide<const N: usize>(digits: &[u64], keys: &[&Turning; N], sums: &mut [P
             }
         }
     }
+}
+
+#[target_feature(enable = "avx512f")]
+fn read_wide(bytes: &[u8]) -> u64 {
+    let mut sums = [_mm512_setzero_si512(); 4];
+    for line in bytes.as_chunks::<256>().0 {
+        for (sum, words) in sums.iter_mut().zip(line.as_chunks::<64>().0) {
+            ahead(words.as_ptr(), 0);
+            // SAFETY: 64 bytes are read where 64 are.
+            let words = unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
+            *sum = _mm512_add_epi64(*sum, words);
+        }
+    }
+    let mut total = 0_u64;
+    for sum in sums {
+        let mut words = [0; LANES];
+        store(&mut words, sum);
+        total = words.iter().fold(total, |total, word| total.wrapping_add(*word));
+    }
+    total
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]

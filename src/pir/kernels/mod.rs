@@ -258,6 +258,12 @@ impl Kernel {
         by_way!(self.0, columns(lines, square, step), scalar);
     }
 
+    /// Reads all bytes and does next to nothing with them: what memory allows. A
+    /// sum of words, of as many whole 256 bytes as there are.
+    pub(super) fn read(self, bytes: &[u8]) -> u64 {
+        by_way!(self.0, read(bytes), scalar)
+    }
+
     /// Bytes less 128 as residues.
     pub(super) fn centre(self, to: &mut Poly, bytes: &[u8]) {
         by_way!(self.0, centre(to, bytes), scalar);

@@ -264,3 +264,13 @@ pub(super) fn columns(lines: &[Poly], square: &mut [u64], step: usize) {
         }
     }
 }
+
+pub(super) fn read(bytes: &[u8]) -> u64 {
+    let mut sums = [0_u64; 32];
+    for line in bytes.as_chunks::<256>().0 {
+        for (sum, word) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
+            *sum = sum.wrapping_add(u64::from_ne_bytes(*word));
+        }
+    }
+    sums.iter().fold(0, |total, sum| total.wrapping_add(*sum))
+}
