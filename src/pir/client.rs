@@ -172,9 +172,12 @@ fn errors<'a, R: CryptoRng>(rng: &'a mut R) -> impl Iterator<Item = i64> + use<'
         }
         let coins = words.get(next).copied().unwrap_or_default();
         next += 1;
-        let heads = coins.as_chunks::<8>().0.iter().zip([u64::MAX, u64::MAX, LAST]).map(
-            |(word, mask)| (u64::from_ne_bytes(*word) & mask).count_ones(),
-        );
+        let heads = coins
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .zip([u64::MAX, u64::MAX, LAST])
+            .map(|(word, mask)| (u64::from_ne_bytes(*word) & mask).count_ones());
         i64::from(heads.sum::<u32>()) - i64::from(COINS / 2)
     })
 }
@@ -200,12 +203,17 @@ fn write_samples(
         multiply_values(&mut body, secret);
         // Below 2^42 in size, and exact.
         kernel.backward(tables, &mut body);
-        let samples = body.iter().zip(first..).zip(errors.by_ref()).map(|((body, number), error)| {
-            let here = u32::from(number.ct_eq(&row).unwrap_u8());
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo 2^32")]
-            let sample = ((to_signed(*body) + error) as u32).wrapping_add(here * STEP);
-            u64::from(sample.wrapping_add(1 << (31 - SAMPLE_BITS)) >> (32 - SAMPLE_BITS))
-        });
+        let samples =
+            body.iter().zip(first..).zip(errors.by_ref()).map(|((body, number), error)| {
+                let here = u32::from(number.ct_eq(&row).unwrap_u8());
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "modulo 2^32"
+                )]
+                let sample = ((to_signed(*body) + error) as u32).wrapping_add(here * STEP);
+                u64::from(sample.wrapping_add(1 << (31 - SAMPLE_BITS)) >> (32 - SAMPLE_BITS))
+            });
         bits::write(query, SAMPLE_BITS, samples.take(rows.min(RING)));
     }
 }

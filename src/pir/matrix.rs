@@ -7,9 +7,7 @@ use super::{
     memory::OutOfMemory,
     modulus::{add, multiply, subtract},
     ntt::{Poly, Tables},
-    parameters::{
-        BODY_BITS, DIGITS, KEYS_BYTES, KEY_BITS, Q, RING, SAMPLE_BITS, Shape,
-    },
+    parameters::{BODY_BITS, DIGITS, KEY_BITS, KEYS_BYTES, Q, RING, SAMPLE_BITS, Shape},
     prepare::{Hint, Packed, Preparer, rounded},
     public::Public,
 };
@@ -296,7 +294,8 @@ impl Follower {
                 let Some(new) = bytes.get(number * RING..) else { continue };
                 let new = new.get(..RING).unwrap_or(new);
                 let mut differs = false;
-                for (column, (old, new)) in block.columns.read(*row, new.len()).zip(new).enumerate() {
+                for (column, (old, new)) in block.columns.read(*row, new.len()).zip(new).enumerate()
+                {
                     if old != *new {
                         differs = true;
                         let hint = match &mut changed {

@@ -1,7 +1,10 @@
 //! Memory in huge pages, where the system has them: a scan that must look up
 //! an address every 4 KiB is slower.
 
-use std::{marker::PhantomData, ops::{Deref, DerefMut}};
+use std::{
+    marker::PhantomData,
+    ops::{Deref, DerefMut},
+};
 
 use bytemuck::Pod;
 use memmap2::{Advice, MmapMut};

@@ -57,7 +57,10 @@ pub(super) const fn quotient(w: u64) -> u64 {
 
 /// `x * w` modulo Q, below 2Q, for any x below 2^52 and `quotient(w)`.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "taken modulo 2^64, as the difference is small")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "taken modulo 2^64, as the difference is small"
+)]
 pub(super) const fn multiply_lazy(x: u64, w: u64, quotient: u64) -> u64 {
     let off = ((x as u128 * quotient as u128) >> 52) as u64;
     x.wrapping_mul(w).wrapping_sub(off.wrapping_mul(Q))

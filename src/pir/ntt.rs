@@ -69,9 +69,15 @@ fn direction(root: u64) -> Direction {
     let at = |i: usize| powers.get(i).copied().unwrap_or(0);
     let mut narrow = Vec::with_capacity(7 * RING / 8);
     for group in (0..RING / 8).step_by(8) {
-        for (first, stride, offset) in
-            [(256, 1, 0), (512, 2, 0), (512, 2, 1), (1024, 4, 0), (1024, 4, 1), (1024, 4, 2), (1024, 4, 3)]
-        {
+        for (first, stride, offset) in [
+            (256, 1, 0),
+            (512, 2, 0),
+            (512, 2, 1),
+            (1024, 4, 0),
+            (1024, 4, 1),
+            (1024, 4, 2),
+            (1024, 4, 3),
+        ] {
             narrow.extend((group..group + 8).map(|column| at(first + stride * column + offset)));
         }
     }
@@ -107,9 +113,8 @@ impl Tables {
         for (place, value) in (0_u32..).zip(values) {
             places.insert(value, place);
         }
-        let orbit = |start: u64| {
-            std::iter::successors(Some(start), |e| Some(e * 5 % 4096)).take(HALF)
-        };
+        let orbit =
+            |start: u64| std::iter::successors(Some(start), |e| Some(e * 5 % 4096)).take(HALF);
         tables.to_orbit = orbit(1)
             .chain(orbit(4095))
             .filter_map(|e| places.get(&power(ROOT, e)).copied())

@@ -80,6 +80,9 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// As many rows as there can be.
+    pub const LARGEST: Self = Self { rows: MAX_ROWS, row_bytes: MAX_ROW_BYTES };
+
     /// A shape.
     ///
     /// # Errors
@@ -93,6 +96,14 @@ impl Shape {
             return Err(ShapeError::RowBytes(row_bytes));
         }
         Ok(Self { rows, row_bytes })
+    }
+
+    /// The shape whose rows are so many buckets, of so many bytes: the bounds hold
+    /// what is beyond them.
+    #[must_use]
+    pub fn of_buckets(buckets: usize, bucket_bytes: usize) -> Self {
+        let rows = buckets.clamp(MIN_ROWS, MAX_ROWS).next_power_of_two();
+        Self { rows, row_bytes: bucket_bytes.clamp(1, MAX_ROW_BYTES) }
     }
 
     /// Rows, a power of two.
@@ -154,7 +165,8 @@ impl Shape {
         let digit = 2_f64.powi(2 * DIGIT_BITS.cast_signed()) / 12.0;
         let packing = (RING - 1) as f64 * DIGITS as f64 * ring * digit * error;
         // Rounding to the answer's bits: of the mask, times a ternary secret.
-        let mask = (Q as f64 / 2_f64.powi(MASK_BITS.cast_signed())).powi(2) / 12.0 * ring * 2.0 / 3.0;
+        let mask =
+            (Q as f64 / 2_f64.powi(MASK_BITS.cast_signed())).powi(2) / 12.0 * ring * 2.0 / 3.0;
         let deviation = |scan: f64| (scan * lift * lift + packing + mask).sqrt();
         let step = Q as f64 / 256.0;
         let body = Q as f64 / 2_f64.powi(BODY_BITS.cast_signed()) / 2.0;

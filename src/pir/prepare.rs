@@ -14,7 +14,7 @@
 
 use super::{
     data::Columns,
-    kernels::{CHUNK, Kernel, PACKED_VALUES, QUAD, STEPS, STEP_VALUES, TILE},
+    kernels::{CHUNK, Kernel, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, TILE},
     memory::{OutOfMemory, Pages},
     modulus::{of_signed, to_signed},
     ntt::{Factors, HALF, Poly, Tables},
@@ -182,7 +182,11 @@ impl Preparer {
                 kernel.backward(tables, &mut work.poly);
                 // Exact: below 2^39 in size.
                 for (sample, x) in sample.iter_mut().zip(work.poly.iter()) {
-                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo 2^32")]
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "modulo 2^32"
+                    )]
                     let part = (to_signed(*x) << shift) as u32;
                     *sample = sample.wrapping_add(part);
                 }

@@ -6,7 +6,11 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::*;
 
-fn build(shape: Shape, kernel: Kernel, row: impl Fn(usize) -> Vec<u8>) -> (Matrix, Follower, Public) {
+fn build(
+    shape: Shape,
+    kernel: Kernel,
+    row: impl Fn(usize) -> Vec<u8>,
+) -> (Matrix, Follower, Public) {
     let public = Public::expand(&[7; 32], shape);
     let mut preparer = Preparer::new(&public, kernel).unwrap();
     let mut blocks = Vec::new();
@@ -38,11 +42,8 @@ fn every_row_comes_back_whatever_it_holds() {
     let mut rng = StdRng::seed_from_u64(1);
     for rows in [4, 64] {
         let shape = Shape::new(rows, 3000).unwrap();
-        let contents: [&dyn Fn(usize) -> Vec<u8>; 3] = [
-            &|_| vec![0; 3000],
-            &|_| vec![255; 3000],
-            &|row| noise(row as u64, 3000),
-        ];
+        let contents: [&dyn Fn(usize) -> Vec<u8>; 3] =
+            [&|_| vec![0; 3000], &|_| vec![255; 3000], &|row| noise(row as u64, 3000)];
         for content in contents {
             let (matrix, _, public) = build(shape, Kernel::best(), content);
             for row in 0..rows {

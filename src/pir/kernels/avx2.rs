@@ -1,10 +1,10 @@
 //! AVX2: the scan and the packing. The rest is plain.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi32, _mm256_add_epi64, _mm256_and_si256, _mm256_loadu_si256,
-    _mm256_mul_epu32, _mm256_mullo_epi32, _mm256_set1_epi32, _mm256_set1_epi64x,
-    _mm256_setzero_si256, _mm256_srl_epi32, _mm256_srli_epi64, _mm256_storeu_si256,
-    _mm_cvtsi32_si128,
+    __m256i, _mm_cvtsi32_si128, _mm256_add_epi32, _mm256_add_epi64, _mm256_and_si256,
+    _mm256_loadu_si256, _mm256_mul_epu32, _mm256_mullo_epi32, _mm256_set1_epi32,
+    _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_srl_epi32, _mm256_srli_epi64,
+    _mm256_storeu_si256,
 };
 
 use super::{

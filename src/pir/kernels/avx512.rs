@@ -1,11 +1,11 @@
 //! AVX-512: IFMA for the products of 52 bits, VNNI for those of bytes.
 
 use std::arch::x86_64::{
-    __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
-    _mm512_dpbusd_epi32, _mm512_i32gather_epi64, _mm512_loadu_si512, _mm512_madd52hi_epu64,
-    _mm512_madd52lo_epu64, _mm512_min_epu64, _mm512_set1_epi32, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_slli_epi32, _mm512_storeu_si512,
-    _mm512_sub_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_epi64,
+    _mm512_and_si512, _mm512_dpbusd_epi32, _mm512_i32gather_epi64, _mm512_loadu_si512,
+    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_min_epu64, _mm512_set1_epi32,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_slli_epi32,
+    _mm512_storeu_si512, _mm512_sub_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 
 use super::{
@@ -246,10 +246,8 @@ fn transpose(x: [__m512i; 8]) -> [__m512i; 8] {
 fn quarters(x: [__m512i; 4]) -> [__m512i; 4] {
     let [a, b, c, d] = x;
     // Pairs 0 and 2, and pairs 1 and 3, of two.
-    let (ab02, ab13) =
-        (_mm512_shuffle_i64x2::<0x88>(a, b), _mm512_shuffle_i64x2::<0xdd>(a, b));
-    let (cd02, cd13) =
-        (_mm512_shuffle_i64x2::<0x88>(c, d), _mm512_shuffle_i64x2::<0xdd>(c, d));
+    let (ab02, ab13) = (_mm512_shuffle_i64x2::<0x88>(a, b), _mm512_shuffle_i64x2::<0xdd>(a, b));
+    let (cd02, cd13) = (_mm512_shuffle_i64x2::<0x88>(c, d), _mm512_shuffle_i64x2::<0xdd>(c, d));
     [
         _mm512_shuffle_i64x2::<0x88>(ab02, cd02),
         _mm512_shuffle_i64x2::<0x88>(ab13, cd13),
@@ -267,7 +265,8 @@ macro_rules! level {
             let w = _mm512_set1_epi64(w.cast_signed());
             let quotient = _mm512_set1_epi64(quotient.cast_signed());
             let (left, right) = group.split_at_mut(distance);
-            let pairs = left.as_chunks_mut::<LANES>().0.iter_mut().zip(right.as_chunks_mut::<LANES>().0);
+            let pairs =
+                left.as_chunks_mut::<LANES>().0.iter_mut().zip(right.as_chunks_mut::<LANES>().0);
             for (left, right) in pairs {
                 let (mut x, mut y) = (load(left), load(right));
                 $constants.$butterfly(&mut x, &mut y, w, quotient);
@@ -408,7 +407,8 @@ fn scan_run<const N: usize, const Z: usize>(
     first: usize,
     sums: &mut [[u32; TILE]; N],
 ) {
-    let rows = limbs.iter().map(|limbs| limbs.len()).min().unwrap_or(0).min(run.len() / (TILE * QUAD));
+    let rows =
+        limbs.iter().map(|limbs| limbs.len()).min().unwrap_or(0).min(run.len() / (TILE * QUAD));
     if first + Z > TILE / COLUMNS {
         return;
     }
@@ -436,7 +436,8 @@ fn scan_run<const N: usize, const Z: usize>(
     for (totals, sums) in totals.iter().zip(sums) {
         let [one, two, three, four] = totals;
         for z in 0..Z {
-            let (Some(a), Some(b), Some(c), Some(d)) = (one.get(z), two.get(z), three.get(z), four.get(z))
+            let (Some(a), Some(b), Some(c), Some(d)) =
+                (one.get(z), two.get(z), three.get(z), four.get(z))
             else {
                 continue;
             };
@@ -457,7 +458,8 @@ fn scan_run<const N: usize, const Z: usize>(
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn pack_wide<const N: usize>(digits: &[u64], keys: &[&Turning; N], sums: &mut [Poly; N]) {
     // By query, by digit, by half: each two halves long, or nothing is done.
-    let halves = keys.map(|key| key.halves.each_ref().map(|halves| halves.each_ref().map(Vec::as_slice)));
+    let halves =
+        keys.map(|key| key.halves.each_ref().map(|halves| halves.each_ref().map(Vec::as_slice)));
     if halves.iter().flatten().flatten().any(|half| half.len() != 2 * HALF) {
         return;
     }

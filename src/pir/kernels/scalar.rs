@@ -50,13 +50,7 @@ fn level(x: &mut [u64], distance: usize, factors: impl Iterator<Item = (u64, u64
 }
 
 fn wide(factors: &super::super::ntt::Factors, groups: usize) -> impl Iterator<Item = (u64, u64)> {
-    factors
-        .factor
-        .iter()
-        .copied()
-        .zip(factors.quotient.iter().copied())
-        .skip(groups)
-        .take(groups)
+    factors.factor.iter().copied().zip(factors.quotient.iter().copied()).skip(groups).take(groups)
 }
 
 /// 64 neighbours: 8 rows of 8 become 8 columns.
@@ -102,7 +96,8 @@ pub(super) fn forward(tables: &Tables, x: &mut Poly) {
         level(x, HALF / groups, wide(&factors.wide, groups), forth);
         groups *= 2;
     }
-    let narrow = factors.narrow.factor.chunks_exact(56).zip(factors.narrow.quotient.chunks_exact(56));
+    let narrow =
+        factors.narrow.factor.chunks_exact(56).zip(factors.narrow.quotient.chunks_exact(56));
     for (x, (w, quotients)) in x.as_chunks_mut::<64>().0.iter_mut().zip(narrow) {
         transpose(x);
         for at in PAIRS {
@@ -116,7 +111,8 @@ pub(super) fn forward(tables: &Tables, x: &mut Poly) {
 
 pub(super) fn backward(tables: &Tables, x: &mut Poly) {
     let factors = &tables.backward;
-    let narrow = factors.narrow.factor.chunks_exact(56).zip(factors.narrow.quotient.chunks_exact(56));
+    let narrow =
+        factors.narrow.factor.chunks_exact(56).zip(factors.narrow.quotient.chunks_exact(56));
     for (x, (w, quotients)) in x.as_chunks_mut::<64>().0.iter_mut().zip(narrow) {
         for at in PAIRS.into_iter().rev() {
             pair(x, at, w, quotients, back);
