@@ -3,7 +3,7 @@
 
 use rand::CryptoRng;
 use subtle::ConstantTimeEq as _;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{
     bits,
@@ -84,9 +84,8 @@ impl Asked {
         }
         let mut row = Vec::with_capacity(self.shape.blocks() * RING);
         for block in answer.as_chunks::<BLOCK_ANSWER_BYTES>().0 {
-            let (phases, _) = self.phases(block);
-            row.extend(phases.iter().map(|phase| {
-                let [.., byte] = nearest(*phase).to_be_bytes();
+            row.extend(self.phases(block).into_iter().map(|phase| {
+                let [.., byte] = nearest(phase).to_be_bytes();
                 byte.wrapping_add(128)
             }));
         }
@@ -94,42 +93,37 @@ impl Asked {
         Ok(row)
     }
 
-    /// What each coefficient of a block decrypts to, modulo 2^`MASK_BITS`, and how
-    /// far it is from a byte.
-    fn phases(&self, block: &[u8; BLOCK_ANSWER_BYTES]) -> (Vec<u64>, u64) {
-        const MODULUS: u64 = 1 << MASK_BITS;
+    /// What each coefficient of a block decrypts to, modulo 2^20.
+    fn phases(&self, block: &[u8; BLOCK_ANSWER_BYTES]) -> Vec<u64> {
         let (kernel, tables) = (Kernel::best(), Tables::get());
         let (mask, body) = block.split_at(RING * MASK_BITS as usize / 8);
-        let mut product = [0; RING];
+        let mut product = Box::new(Zeroizing::new([0; RING]));
         for (to, mask) in product.iter_mut().zip(bits::read(mask, MASK_BITS)) {
             *to = mask;
         }
         kernel.forward(tables, &mut product);
         multiply_values(&mut product, &self.secret);
+        // Below 2^31 in size, and exact.
         kernel.backward(tables, &mut product);
-        let mut furthest = 0;
-        let phases = bits::read(body, BODY_BITS)
-            .zip(&product)
+        bits::read(body, BODY_BITS)
+            .zip(product.iter())
             .map(|(body, product)| {
-                // The product is below 2^31 in size, and exact.
-                let product = to_signed(*product).rem_euclid(MODULUS.cast_signed()).cast_unsigned();
-                let phase = ((body << (MASK_BITS - BODY_BITS)) + MODULUS - product) % MODULUS;
-                let off = phase.wrapping_sub(nearest(phase) << (MASK_BITS - 8)) % MODULUS;
-                furthest = furthest.max(off.min(MODULUS - off));
-                phase
+                let product = to_signed(*product).rem_euclid(1 << MASK_BITS).cast_unsigned();
+                ((body << (MASK_BITS - BODY_BITS)) + (1 << MASK_BITS) - product) % (1 << MASK_BITS)
             })
-            .collect();
-        product.zeroize();
-        (phases, furthest)
+            .collect()
     }
 
-    /// The furthest that a coefficient of an answer is from a byte, as part of the
-    /// distance at which it decodes wrongly.
-    #[must_use]
-    pub fn stray(&self, answer: &[u8]) -> f64 {
+    /// How far each coefficient of an answer is from a byte, of the 2048 in which
+    /// it decodes rightly.
+    #[cfg(test)]
+    pub(super) fn strays(&self, answer: &[u8]) -> impl Iterator<Item = f64> {
         let blocks = answer.as_chunks::<BLOCK_ANSWER_BYTES>().0.iter();
-        let furthest = blocks.map(|block| self.phases(block).1).max().unwrap_or(0);
-        furthest as f64 / f64::from(1 << (MASK_BITS - 9))
+        blocks.flat_map(|block| self.phases(block)).map(|phase| {
+            const HALF: i64 = 1 << (MASK_BITS - 1);
+            let off = phase.cast_signed() - (nearest(phase) << (MASK_BITS - 8)).cast_signed();
+            ((off + HALF).rem_euclid(2 * HALF) - HALF) as f64
+        })
     }
 }
 
@@ -161,7 +155,7 @@ fn ternary(rng: &mut impl CryptoRng) -> Box<Zeroizing<Poly>> {
 }
 
 /// Errors: the heads of [`COINS`] coins, less half of them.
-fn errors<'a, R: CryptoRng>(rng: &'a mut R) -> impl Iterator<Item = i64> + use<'a, R> {
+fn errors<R: CryptoRng>(rng: &mut R) -> impl Iterator<Item = i64> + use<'_, R> {
     const LAST: u64 = (1 << (COINS - 128)) - 1;
     let mut words = Zeroizing::new([[0_u8; 24]; 64]);
     let mut next = words.len();
@@ -222,10 +216,11 @@ fn write_keys(query: &mut Vec<u8>, public: &Public, secret: &Poly, rng: &mut imp
     let (kernel, tables) = (Kernel::best(), Tables::get());
     let mut values = Box::new(Zeroizing::new([0; RING]));
     kernel.gather(&mut values, secret, &tables.to_orbit);
-    let images = [Zeroizing::new(turned(&values)), Zeroizing::new(turned_about(&values))];
+    let five = Box::new(Zeroizing::new(turned(&values)));
+    let about = Box::new(Zeroizing::new(turned_about(&values)));
     let mut error = Box::new(Zeroizing::new([0; RING]));
     let mut body = Box::new(Zeroizing::new([0; RING]));
-    for (masks, image) in public.keys.iter().zip(&images) {
+    for (masks, image) in public.keys.iter().zip([five, about]) {
         for (masks, weight) in masks.iter().zip((0..).step_by(DIGIT_BITS as usize)) {
             for (to, drawn) in error.iter_mut().zip(errors(rng)) {
                 *to = of_signed(drawn);

@@ -1,5 +1,7 @@
 //! The matrix that a server answers from, and its queries.
 
+use std::collections::BTreeMap;
+
 use super::{
     bits,
     data::Columns,
@@ -8,7 +10,7 @@ use super::{
     modulus::{add, multiply, subtract},
     ntt::{Poly, Tables},
     parameters::{BODY_BITS, DIGITS, KEY_BITS, KEYS_BYTES, Q, RING, SAMPLE_BITS, Shape},
-    prepare::{Hint, Packed, Preparer, rounded},
+    prepare::{Hint, Packed, Preparer, Spare, rounded},
     public::Public,
 };
 
@@ -137,16 +139,19 @@ impl Matrix {
         bytes
     }
 
-    /// Puts prepared changes in place, all at once.
-    pub fn apply(&mut self, change: Change) {
-        for (number, (packed, writes)) in change.blocks {
+    /// Puts prepared changes in place, all at once. What they took the place of
+    /// is for [`Preparer::recycle`].
+    pub fn apply(&mut self, change: Change) -> Spare {
+        let mut old = Vec::new();
+        for (number, renewed) in change.blocks {
             if let Some(block) = self.blocks.get_mut(number) {
-                for (row, bytes) in writes {
+                for (row, bytes) in renewed.writes {
                     block.columns.write(row, &bytes);
                 }
-                block.packed = packed;
+                old.push(std::mem::replace(&mut block.packed, renewed.packed));
             }
         }
+        Spare::of(old)
     }
 
     /// Answers queries. They share the pass over the memory, up to four at a
@@ -203,6 +208,18 @@ impl Matrix {
 }
 
 impl Block {
+    /// What of these rows belongs here, and is not here yet.
+    fn differing(&self, number: usize, rows: &[(usize, Vec<u8>)]) -> Vec<(usize, Vec<u8>)> {
+        let part = |bytes: &'_ [u8]| {
+            let part = bytes.get(number * RING..).unwrap_or_default();
+            part.get(..RING).unwrap_or(part).to_vec()
+        };
+        rows.iter()
+            .map(|(row, bytes)| (*row, part(bytes)))
+            .filter(|(row, new)| !self.columns.read(*row, new.len()).eq(new.iter().copied()))
+            .collect()
+    }
+
     /// The sum of each column and query.
     fn scan<const N: usize>(&self, kernel: Kernel, queries: &[&Query; N]) -> Vec<Vec<u32>> {
         let samples = queries.map(|query| &query.samples);
@@ -254,20 +271,28 @@ impl Block {
 
 /// Changes that were prepared beside a matrix that went on answering.
 pub struct Change {
-    blocks: std::collections::BTreeMap<usize, (Packed, Vec<(usize, Vec<u8>)>)>,
+    blocks: BTreeMap<usize, Renewed>,
+}
+
+/// A block's part of a change.
+struct Renewed {
+    packed: Packed,
+    /// Rows, and what of them belongs here.
+    writes: Vec<(usize, Vec<u8>)>,
 }
 
 /// What follows the changes of one matrix: the hints of its blocks.
 pub struct Follower {
     shape: Shape,
     hints: Vec<Hint>,
+    spare: Vec<Hint>,
 }
 
 impl Follower {
     /// Takes the hint of every block.
     #[must_use]
     pub const fn new(shape: Shape, hints: Vec<Hint>) -> Self {
-        Self { shape, hints }
+        Self { shape, hints, spare: Vec::new() }
     }
 
     /// Prepares that rows get other bytes. The matrix is only read: it must be
@@ -285,40 +310,33 @@ impl Follower {
         rows: &[(usize, Vec<u8>)],
         mut pause: impl FnMut(),
     ) -> Result<Change, OutOfMemory> {
-        let mut blocks = std::collections::BTreeMap::new();
+        let mut blocks = BTreeMap::new();
         let mut hints = Vec::new();
-        for (number, (block, hint)) in matrix.blocks.iter().zip(&self.hints).enumerate() {
-            let mut writes = Vec::new();
-            let mut changed = None;
-            for (row, bytes) in rows {
-                let Some(new) = bytes.get(number * RING..) else { continue };
-                let new = new.get(..RING).unwrap_or(new);
-                let mut differs = false;
-                for (column, (old, new)) in block.columns.read(*row, new.len()).zip(new).enumerate()
-                {
-                    if old != *new {
-                        differs = true;
-                        let hint = match &mut changed {
-                            Some(hint) => hint,
-                            none => none.insert(hint.copy()?),
-                        };
-                        hint.change(public, *row, column, old, *new);
-                    }
-                }
-                if differs {
-                    writes.push((*row, new.to_vec()));
+        for (number, (block, old)) in matrix.blocks.iter().zip(&self.hints).enumerate() {
+            let writes = block.differing(number, rows);
+            if writes.is_empty() {
+                continue;
+            }
+            pause();
+            let mut hint = match self.spare.pop() {
+                Some(spare) => spare,
+                None => Hint::zero()?,
+            };
+            hint.copy_from(old);
+            for (row, new) in &writes {
+                let columns = block.columns.read(*row, new.len()).zip(new).enumerate();
+                for (column, (old, new)) in columns.filter(|(_, (old, new))| old != *new) {
+                    hint.change(public, *row, column, old, *new);
                 }
             }
-            if let Some(hint) = changed {
-                pause();
-                let packed = preparer.pack(&hint)?;
-                hints.push((number, hint));
-                blocks.insert(number, (packed, writes));
-            }
+            let packed = preparer.pack(&hint)?;
+            hints.push((number, hint));
+            blocks.insert(number, Renewed { packed, writes });
         }
+        self.spare.clear();
         for (number, hint) in hints {
-            if let Some(to) = self.hints.get_mut(number) {
-                *to = hint;
+            if let Some(place) = self.hints.get_mut(number) {
+                self.spare.push(std::mem::replace(place, hint));
             }
         }
         Ok(Change { blocks })

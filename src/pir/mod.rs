@@ -10,13 +10,14 @@ mod kernels;
 mod matrix;
 #[cfg(feature = "server")]
 mod memory;
+#[expect(clippy::inline_always, reason = "compiled anew with the instructions of each way")]
 mod modulus;
 mod ntt;
 mod parameters;
 #[cfg(feature = "server")]
 mod prepare;
 mod public;
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
 mod tests;
 
 pub use self::{
@@ -32,5 +33,5 @@ pub use self::{
 pub use self::{
     matrix::{Block, Change, Filling, Follower, Matrix, Query, QueryError},
     memory::OutOfMemory,
-    prepare::{Hint, Preparer},
+    prepare::{Hint, Preparer, Spare},
 };

@@ -2,7 +2,7 @@
 //! a time: the hint, which is the data times the samples' masks, and from it
 //! the digits that pack 2048 sums into one ring element.
 //!
-//! Packing: the sum of column k comes under the mask h_k, a ring element whose
+//! Packing: the sum of column k comes under the mask `h_k`, a ring element whose
 //! product with the secret s has the wanted number in coefficient 0. That
 //! coefficient is the mean of all images of the product under the
 //! automorphisms of the ring, so that
@@ -63,11 +63,17 @@ impl Hint {
         }
     }
 
-    /// A copy.
-    pub(super) fn copy(&self) -> Result<Self, OutOfMemory> {
-        let mut copy = Self::zero()?;
-        copy.0.copy_from_slice(&self.0);
-        Ok(copy)
+    pub(super) fn copy_from(&mut self, hint: &Self) {
+        self.0.copy_from_slice(&hint.0);
+    }
+}
+
+/// Memory that a change put aside.
+pub struct Spare(Vec<Pages<u64>>);
+
+impl Spare {
+    pub(super) fn of(packed: impl IntoIterator<Item = Packed>) -> Self {
+        Self(packed.into_iter().map(|packed| packed.digits).collect())
     }
 }
 
@@ -84,6 +90,8 @@ pub struct Preparer {
     scale: Factors,
     square: Pages<u64>,
     images: Pages<u64>,
+    /// Memory of digits that nobody reads any more.
+    spare: Vec<Pages<u64>>,
 }
 
 impl Preparer {
@@ -127,7 +135,14 @@ impl Preparer {
             scale: Factors::new(negative_scale),
             square: Pages::new(RING * RING)?,
             images: Pages::new(RING * RING)?,
+            spare: Vec::new(),
         })
+    }
+
+    /// Takes back memory that a change put aside, for the blocks to come: to get
+    /// it anew from the system costs as much as the computation.
+    pub fn recycle(&mut self, spare: Spare) {
+        self.spare = spare.0;
     }
 
     /// The hint of a block.
@@ -199,7 +214,11 @@ impl Preparer {
     pub(super) fn pack(&mut self, hint: &Hint) -> Result<Packed, OutOfMemory> {
         self.transform_masks(hint);
         self.transform_images();
-        self.collapse()
+        let digits = match self.spare.pop() {
+            Some(digits) => digits,
+            None => Pages::new(PACKED_VALUES)?,
+        };
+        Ok(self.collapse(digits))
     }
 
     /// The values of all masks: `square[value][column]`.
@@ -259,13 +278,13 @@ impl Preparer {
         self.kernel.subtract_products(to, unscaled, &self.scale.factor, &self.scale.quotient);
     }
 
-    fn collapse(&self) -> Result<Packed, OutOfMemory> {
+    /// Switches all images to the secret itself. Every digit is written.
+    fn collapse(&self, mut digits: Pages<u64>) -> Packed {
         let (kernel, tables) = (self.kernel, Tables::get());
-        let mut digits = Pages::new(PACKED_VALUES)?;
         let mut sums = [Box::new([0; RING]), Box::new([0; RING])];
         let mut next = sums.clone();
         let mut work = Box::new([0; RING]);
-        let mut cut = Box::new([[0; RING]; DIGITS]);
+        let mut cut = [Box::new([0; RING]), Box::new([0; RING])];
         let mut values = Box::new([0; RING]);
         for (chain, sum) in sums.iter_mut().enumerate() {
             self.image(chain, HALF - 1, &mut work, sum);
@@ -312,7 +331,7 @@ impl Preparer {
         self.coefficients(&mask, &mut work);
         let mut bytes = Vec::new();
         bits::write(&mut bytes, MASK_BITS, work.iter().map(|x| rounded(*x, MASK_BITS)));
-        Ok(Packed { digits, last, mask: bytes })
+        Packed { digits, last, mask: bytes }
     }
 
     fn coefficients(&self, values: &Poly, to: &mut Poly) {

@@ -113,9 +113,9 @@ pub(super) fn lift(to: &mut Poly, samples: &[u32]) {
     unsafe { wide(to, samples) }
 }
 
-pub(super) fn cut(x: &Poly, digits: &mut [Poly; DIGITS]) {
+pub(super) fn cut(x: &Poly, digits: &mut [Box<Poly>; DIGITS]) {
     #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-    fn wide(x: &Poly, digits: &mut [Poly; DIGITS]) {
+    fn wide(x: &Poly, digits: &mut [Box<Poly>; DIGITS]) {
         scalar::cut(x, digits);
     }
     // SAFETY: see above.
@@ -228,8 +228,8 @@ impl Constants {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(x: [__m512i; 8]) -> [__m512i; 8] {
-    let [a, b, c, d, e, f, g, h] = x;
+fn transpose(x: &[__m512i; 8]) -> [__m512i; 8] {
+    let [a, b, c, d, e, f, g, h] = *x;
     let (ab0, ab1) = (_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
     let (cd0, cd1) = (_mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d));
     let (ef0, ef1) = (_mm512_unpacklo_epi64(e, f), _mm512_unpackhi_epi64(e, f));
@@ -303,7 +303,7 @@ fn forward_wide(factors: &Direction, x: &mut Poly) {
         for (row, x) in rows.iter_mut().zip(x.as_chunks::<LANES>().0) {
             *row = load(x);
         }
-        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = transpose(rows);
+        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = transpose(&rows);
         let ([w0, w1, w2, w3, w4, w5, w6], [q0, q1, q2, q3, q4, q5, q6]) =
             (narrow(w), narrow(quotients));
         constants.forth(&mut a, &mut e, w0, q0);
@@ -350,7 +350,7 @@ fn backward_wide(tables: &Tables, x: &mut Poly) {
         constants.back(&mut b, &mut f, w0, q0);
         constants.back(&mut c, &mut g, w0, q0);
         constants.back(&mut d, &mut h, w0, q0);
-        let rows = transpose([a, b, c, d, e, f, g, h]);
+        let rows = transpose(&[a, b, c, d, e, f, g, h]);
         for (x, row) in x.as_chunks_mut::<LANES>().0.iter_mut().zip(rows) {
             store(x, row);
         }
@@ -565,7 +565,7 @@ fn columns_wide(lines: &[Poly], square: &mut [u64], step: usize) {
                 *to = load(values);
             }
         }
-        for (values, row) in transpose(block).into_iter().zip(rows.by_ref()) {
+        for (values, row) in transpose(&block).into_iter().zip(rows.by_ref()) {
             if let Some(to) = row.as_chunks_mut::<LANES>().0.get_mut(step) {
                 store(to, values);
             }

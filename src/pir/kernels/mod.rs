@@ -7,10 +7,14 @@
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
+#[expect(clippy::many_single_char_names, reason = "registers")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
+#[expect(clippy::many_single_char_names, reason = "registers")]
 mod avx512;
+#[expect(clippy::many_single_char_names, reason = "as in the others")]
+#[expect(clippy::inline_always, reason = "compiled anew with the instructions of each way")]
 mod scalar;
 
 use super::{
@@ -248,7 +252,7 @@ impl Kernel {
     }
 
     /// Cuts residues into signed digits, each a residue.
-    pub(super) fn cut(self, x: &Poly, digits: &mut [Poly; DIGITS]) {
+    pub(super) fn cut(self, x: &Poly, digits: &mut [Box<Poly>; DIGITS]) {
         by_way!(self.0, cut(x, digits), scalar);
     }
 

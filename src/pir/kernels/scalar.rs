@@ -233,11 +233,11 @@ pub(super) fn lift(to: &mut Poly, samples: &[u32]) {
 }
 
 #[inline(always)]
-pub(super) fn cut(x: &Poly, digits: &mut [Poly; DIGITS]) {
+pub(super) fn cut(x: &Poly, digits: &mut [Box<Poly>; DIGITS]) {
     const HALF_DIGIT: i64 = 1 << (DIGIT_BITS - 1);
     const MASK: i64 = (1 << DIGIT_BITS) - 1;
     let [lower, upper] = digits;
-    for ((x, lower), upper) in x.iter().zip(lower).zip(upper) {
+    for ((x, lower), upper) in x.iter().zip(lower.iter_mut()).zip(upper.iter_mut()) {
         let x = to_signed(*x);
         let low = ((x + HALF_DIGIT) & MASK) - HALF_DIGIT;
         *lower = of_signed(low);
