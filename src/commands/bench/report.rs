@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     arithmetic::Arithmetic, claims::Claims, fetch::Fetch, load::Load, lookups::Lookups,
-    memory::Memory, sidecar::Sidecar,
+    memory::Memory, pir::Pir, sidecar::Sidecar,
 };
 
 /// A line of the table.
@@ -43,6 +43,8 @@ pub(super) struct Report {
     pub(super) claims: Option<Claims>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sidecar: Option<Sidecar>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(super) pir: Option<Pir>,
 }
 
 /// What the machine is like.
@@ -175,6 +177,7 @@ impl Report {
             self.lookups.as_ref().map(Lookups::rows),
             self.claims.as_ref().map(Claims::rows),
             self.sidecar.as_ref().map(Sidecar::rows),
+            self.pir.as_ref().map(Pir::rows),
         ];
         for rows in parts.into_iter().flatten() {
             text.push('\n');
