@@ -14,7 +14,7 @@ const PROTOS: [&str; 5] = [
 
 /// Messages that hold identifiers, users, tokens, codes or bucket numbers: they
 /// get a `Debug` of their own, in `wire`, that prints nothing.
-const SILENT: [&str; 42] = [
+const SILENT: [&str; 44] = [
     "ApplicationProvider",
     "AudienceChange",
     "ClaimManyRequest",
@@ -44,6 +44,8 @@ const SILENT: [&str; 42] = [
     "PortRequest",
     "Proof",
     "PutPartnerRequest",
+    "QueryPirRequest",
+    "QueryPirResponse",
     "ReleaseRequest",
     "RemovePartnerRequest",
     "ResolveManyRequest",

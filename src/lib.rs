@@ -48,6 +48,7 @@
 #![cfg_attr(feature = "tls", doc = "| 2 | `tls`: TLS 1.3 and its one cryptographic library |")]
 //! | 2 | [`clock`]: the time, as it is passed in |
 //! | 1 | [`oprf`], [`bucket`]: pure, no clock, no files, no runtime |
+#![cfg_attr(feature = "wire", doc = "| 1 | [`pir`]: private information retrieval, pure as well |")]
 #![cfg_attr(feature = "wire", doc = "| 1 | [`token`]: anonymous tokens, pure as well |")]
 //! | 0 | [`identifier`], [`epoch`], [`secret`] |
 //!
@@ -65,6 +66,8 @@ pub mod clock;
 pub mod epoch;
 pub mod identifier;
 pub mod oprf;
+#[cfg(feature = "wire")]
+pub mod pir;
 pub mod secret;
 
 #[cfg(feature = "tls")]

@@ -44,6 +44,7 @@ pub const RIGHTS: &[Right] = &[
     right(DISCOVERY, "ListProviders", Who::Anybody),
     right(DISCOVERY, "Evaluate", Who::Anybody),
     right(DISCOVERY, "FetchBuckets", Who::Anybody),
+    right(DISCOVERY, "QueryPir", Who::Anybody),
     right(QUOTA, "GetLimits", Who::Anybody),
     right(QUOTA, "GetTokenKeys", Who::Anybody),
     right(QUOTA, "IssueTokens", PROVIDERS),

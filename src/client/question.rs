@@ -264,6 +264,7 @@ mod tests {
             epochs: vec![EpochKey { epoch: Epoch::FIRST, key: key.public_key() }],
             refresh_period_s: 1,
             regions: Vec::new(),
+            pir: None,
         };
         (parameters, key)
     }

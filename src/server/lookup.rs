@@ -26,11 +26,12 @@ use crate::{
     oprf::{OprfError, ServerKey},
     store::{Store, StoreError},
     wire::{
-        ELEMENT_BYTES, Evaluate, Evaluation, Fetch, WireError, bucket_to_proto,
+        ELEMENT_BYTES, Evaluate, Evaluation, Fetch, QueryPir, WireError, bucket_to_proto,
         proto::{
             EvaluateRequest, EvaluateResponse, FetchBucketsRequest, FetchBucketsResponse,
             GetParametersRequest, GetParametersResponse, ListProvidersRequest,
-            ListProvidersResponse, discovery_service_server::DiscoveryService,
+            ListProvidersResponse, QueryPirRequest, QueryPirResponse,
+            discovery_service_server::DiscoveryService,
         },
     },
 };
@@ -56,6 +57,9 @@ pub(super) enum LookupError {
     /// The directory has other prefix bits.
     #[error("the directory has other prefix bits: fetch the parameters again")]
     PrefixBits,
+    /// The directory answers no queries for rows, or no longer.
+    #[error("the directory offers no private information retrieval: fetch the parameters again")]
+    NoPir,
 
     // Ours.
     /// More evaluations than the server can do.
@@ -224,6 +228,15 @@ impl DiscoveryService for Lookup {
         self.0.check_epoch(request.epoch)?;
         let evaluations = self.0.clone().evaluate_paid(&payer, request).await?;
         Ok(Response::new(Evaluation::response(evaluations)))
+    }
+
+    async fn query_pir(
+        &self,
+        request: Request<QueryPirRequest>,
+    ) -> Result<Response<QueryPirResponse>, Status> {
+        let request = QueryPir::try_from(request.into_inner()).map_err(LookupError::from)?;
+        self.0.check_epoch(request.epoch)?;
+        Err(LookupError::NoPir.into())
     }
 
     type FetchBucketsStream = Buckets;

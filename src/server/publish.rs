@@ -131,6 +131,7 @@ impl Publisher {
             epochs: active.map(key).collect(),
             refresh_period_s: self.refresh_period_s,
             regions: self.regions.clone(),
+            pir: None,
         };
         let content = blake3::hash(&parameters.sign(self.keyring.identity()).body);
         let lives = |record: &Record| {

@@ -6,6 +6,7 @@ use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 
 use super::{admin::Admin, lookup::Lookup, quota::Quotas, registry::Registry};
 use crate::{
+    pir::Shape,
     token::{ELEMENTS_PER_TOKEN, SIGNATURE_BYTES, TOKEN_BYTES},
     wire::{
         BUCKET_BATCHES, ELEMENT_BATCHES, ELEMENT_BYTES, MAX_ISSUED,
@@ -106,6 +107,10 @@ impl Route {
             (DISCOVERY, "FetchBuckets") => {
                 Some(once(To::Discovery, most(&BUCKET_BATCHES) * PREFIX_BYTES + SLACK_BYTES))
             }
+            (DISCOVERY, "QueryPir") => {
+                let query = Shape::LARGEST.query_bytes();
+                Some(once(To::Discovery, query + TOKEN_BYTES + SLACK_BYTES))
+            }
             (QUOTA, "GetLimits" | "GetTokenKeys") => Some(once(To::Quota, SLACK_BYTES)),
             (QUOTA, "IssueTokens") => {
                 Some(once(To::Quota, MAX_ISSUED * SIGNATURE_BYTES + SLACK_BYTES))
@@ -151,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_declared_method_has_a_route_and_no_other_has() {
-        for method in ["GetParameters", "ListProviders", "Evaluate", "FetchBuckets"] {
+        for method in ["GetParameters", "ListProviders", "Evaluate", "FetchBuckets", "QueryPir"] {
             let route = Route::of(&format!("/blindbook.v1.DiscoveryService/{method}")).unwrap();
             assert!(route.one_message && route.room == Room::Brief, "{method}");
         }

@@ -11,6 +11,7 @@ mod evaluate;
 mod fetch;
 mod invalidations;
 mod parameters;
+mod pir;
 mod providers;
 mod quota;
 pub mod registry;
@@ -25,6 +26,7 @@ pub use invalidations::{
     Checkpoint, Invalidation, Invalidations, MAX_INVALIDATIONS, MAX_INVALIDATIONS_BYTES, Watch,
 };
 pub use parameters::{EpochKey, Parameters};
+pub use pir::{QueryPir, pir_row, pir_seed, pir_shape};
 pub use providers::{KeySuccession, Provider, ProviderList};
 pub use quota::{IssueTokens, LimitTold, LimitsTold, MAX_ISSUED, TokenKeys, issued_from_proto};
 pub use signed::SignedBody;

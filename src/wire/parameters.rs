@@ -3,11 +3,17 @@
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use prost::Message as _;
 
-use super::{SignedBody, WireError, array, proto, signed::Kind};
+use super::{
+    SignedBody, WireError, array,
+    pir::{pir_from_proto, pir_to_proto},
+    proto,
+    signed::Kind,
+};
 use crate::{
     bucket::{BUCKET_ENTRIES, DirectoryId, ENTRY_BYTES, PrefixBits},
     epoch::Epoch,
     oprf::PublicKey,
+    pir::Shape,
 };
 
 /// Most epochs that are active at once: the old and the new of a rotation.
@@ -49,6 +55,9 @@ pub struct Parameters {
     pub refresh_period_s: u32,
     /// CLDR region codes that the directory serves; empty for all.
     pub regions: Vec<String>,
+    /// The matrix of a partition, where buckets can be fetched without telling
+    /// which.
+    pub pir: Option<Shape>,
 }
 
 impl Parameters {
@@ -73,6 +82,7 @@ impl Parameters {
                 .collect(),
             refresh_period_s: self.refresh_period_s,
             regions: self.regions.clone(),
+            pir: self.pir.map(pir_to_proto),
         };
         SignedBody::sign(Kind::Parameters, body.encode_to_vec(), identity)
     }
@@ -152,6 +162,7 @@ impl Parameters {
             epochs,
             refresh_period_s: body.refresh_period_s,
             regions: body.regions,
+            pir: pir_from_proto(body.pir, prefix_bits)?,
         })
     }
 }
@@ -173,7 +184,7 @@ impl TryFrom<proto::GetParametersResponse> for SignedBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{oprf::ServerKey, secret::Secret};
+    use crate::{oprf::ServerKey, secret::Secret, wire::pir_shape};
 
     fn identity() -> SigningKey {
         SigningKey::from_bytes(&[9; 32])
@@ -193,6 +204,7 @@ mod tests {
             ],
             refresh_period_s: 86_400,
             regions: vec!["DE".into(), "US".into()],
+            pir: Some(pir_shape(PrefixBits::new(16).unwrap())),
         }
     }
 
@@ -241,6 +253,9 @@ mod tests {
         assert_eq!(field(|p| p.epochs[0].public_key = vec![0; 32].into()), "epochs.public_key");
         assert_eq!(field(|p| p.epochs[0].public_key = vec![0xff; 32].into()), "epochs.public_key");
         assert_eq!(field(|p| p.regions[0] = "de".into()), "regions");
+        let pir = |p: &mut proto::Parameters| p.pir.as_mut().unwrap().rows = 32_768;
+        assert_eq!(field(pir), "pir");
+        assert_eq!(field(|p| p.pir.as_mut().unwrap().row_bytes = 1), "pir");
         let signed = SignedBody::sign(Kind::Parameters, vec![0xff; 9], &identity());
         let refused = Parameters::verify(&signed, &identity().verifying_key());
         assert_eq!(refused, Err(WireError::Encoding("parameters")));

@@ -45,6 +45,8 @@ silent! {
     PortRequest
     Proof
     PutPartnerRequest
+    QueryPirRequest
+    QueryPirResponse
     ReleaseRequest
     RemovePartnerRequest
     ResolveManyRequest

@@ -118,6 +118,48 @@ fn no_committed_text_names_a_machine() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
+/// The only file that allows unsafe code, for the kernels beneath it.
+const UNSAFE: &str = "src/pir/kernels/mod.rs";
+
+fn allows_unsafe(name: &str, text: &str) -> bool {
+    name != UNSAFE && text.contains("unsafe_code")
+}
+
+#[test]
+fn unsafe_code_is_in_the_kernels_alone() {
+    // Cargo.toml denies it: what is not allowed does not compile.
+    let manifest = fs::read_to_string(texts::root().join("Cargo.toml")).expect("it is readable");
+    assert!(manifest.contains("\nunsafe_code = \"deny\"\n"));
+    assert!(allows_unsafe("src/oprf/mod.rs", "#[allow(unsafe_code)] mod a;"));
+    let sources = sources();
+    assert!(sources.iter().any(|(name, text)| name == UNSAFE && text.contains("unsafe_code")));
+    for (name, text) in &sources {
+        assert!(!allows_unsafe(name, text), "{name} allows unsafe code");
+    }
+}
+
+/// Each use of it says why it is sound, and is small.
+#[test]
+fn every_unsafe_block_has_its_reason() {
+    let mut blocks = 0;
+    for (name, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if !code.contains("unsafe {") && !code.contains("unsafe fn") {
+                continue;
+            }
+            blocks += 1;
+            let before = &lines[at.saturating_sub(6)..at];
+            let told = before
+                .iter()
+                .any(|line| line.contains("// SAFETY: ") || line.contains("/// # Safety"));
+            assert!(told, "{name}:{}: no word on safety", at + 1);
+        }
+    }
+    assert!(blocks > 5, "the kernels were not found");
+}
+
 #[test]
 fn source_files_are_short_or_have_a_reason() {
     let sources = sources();

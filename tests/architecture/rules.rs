@@ -241,6 +241,20 @@ const FENCES: &[Fence] = &[
         why: "what is signed blindly is verified where it is unblinded",
     },
     Fence {
+        rule: "instructions in the kernels",
+        paths: &["std::arch", "core::arch"],
+        ground: Ground::Only(&["pir/kernels*"]),
+        tests: false,
+        why: "what is unsafe stands in one room, behind the lengths that it checks",
+    },
+    Fence {
+        rule: "huge pages in one file",
+        paths: &["memmap2", "bytemuck"],
+        ground: Ground::Only(&["pir/memory"]),
+        tests: true,
+        why: "memory is mapped for matrices, and no file ever is",
+    },
+    Fence {
         rule: "one canonical form",
         paths: &["rlibphonenumber", "idna", "unicode_normalization"],
         ground: Ground::Only(&["identifier", "commands"]),

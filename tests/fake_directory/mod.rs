@@ -103,6 +103,7 @@ impl World {
             prefix_bits,
             epochs: Vec::new(),
             refresh_period_s: 86_400,
+            pir: None,
             regions: Vec::new(),
         };
         let providers = vec![wire::Provider {
@@ -397,6 +398,13 @@ impl DiscoveryService for Fake {
         let honest = world.answer_evaluate(request);
         let answer = (self.lies.lock().unwrap().evaluate)(&world, honest)?;
         Ok(Response::new(answer))
+    }
+
+    async fn query_pir(
+        &self,
+        _: Request<proto::QueryPirRequest>,
+    ) -> Result<Response<proto::QueryPirResponse>, Status> {
+        Err(Status::unimplemented("it offers none"))
     }
 
     async fn fetch_buckets(

@@ -47,6 +47,7 @@ pub(crate) fn parameters(case: Case<'_>) {
         epochs: epochs.collect(),
         refresh_period_s: fields.u32("refresh_period_s"),
         regions: regions.collect(),
+        pir: None,
     };
     let signed = signed_body(case).unwrap();
     let verified = Parameters::verify(&signed, &case.public_key("identity_public_key"));

@@ -28,6 +28,7 @@ const TABLE: &[(&str, [bool; 6])] = &[
     ("blindbook.v1.DiscoveryService/ListProviders", ANYBODY),
     ("blindbook.v1.DiscoveryService/Evaluate", ANYBODY),
     ("blindbook.v1.DiscoveryService/FetchBuckets", ANYBODY),
+    ("blindbook.v1.DiscoveryService/QueryPir", ANYBODY),
     ("blindbook.v1.QuotaService/GetLimits", ANYBODY),
     ("blindbook.v1.QuotaService/GetTokenKeys", ANYBODY),
     ("blindbook.v1.QuotaService/IssueTokens", AP),

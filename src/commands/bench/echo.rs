@@ -5,7 +5,8 @@
 use blindbook::wire::proto::{
     EvaluateRequest, EvaluateResponse, FetchBucketsRequest, FetchBucketsResponse,
     GetParametersRequest, GetParametersResponse, ListProvidersRequest, ListProvidersResponse,
-    ResolveManyRequest, ResolveManyResponse, ResolveRequest, ResolveResponse,
+    QueryPirRequest, QueryPirResponse, ResolveManyRequest, ResolveManyResponse, ResolveRequest,
+    ResolveResponse,
     discovery_service_server::{DiscoveryService, DiscoveryServiceServer},
     sidecar_service_server::{SidecarService, SidecarServiceServer},
 };
@@ -51,6 +52,13 @@ impl DiscoveryService for Echo {
         _: Request<FetchBucketsRequest>,
     ) -> Result<Response<Self::FetchBucketsStream>, Status> {
         Ok(Response::new(tokio_stream::once(Ok(self.0.clone()))))
+    }
+
+    async fn query_pir(
+        &self,
+        _: Request<QueryPirRequest>,
+    ) -> Result<Response<QueryPirResponse>, Status> {
+        Err(only_fetches())
     }
 
     async fn get_parameters(

@@ -15,6 +15,7 @@ mod load;
 mod lookups;
 mod memory;
 mod overload;
+mod pir;
 mod process;
 mod proxy;
 mod report;
@@ -48,8 +49,11 @@ pub(crate) struct Bench {
     /// Measure one thing only
     #[arg(long, value_enum, value_name = "PART")]
     only: Option<Part>,
+    /// Measure this way of fetching only
+    #[arg(long, value_enum, value_name = "MODE", conflicts_with = "only")]
+    mode: Option<Mode>,
     /// Simulate an attack under the default limits instead of measuring
-    #[arg(long, value_enum, value_name = "ATTACK", conflicts_with_all = ["only", "records", "dir"])]
+    #[arg(long, value_enum, value_name = "ATTACK", conflicts_with_all = ["only", "mode", "records", "dir"])]
     attack: Option<Attack>,
     /// Where the directory is made and removed again, instead of the system's
     /// temporary folder; about 2 KB for each record
@@ -75,6 +79,12 @@ enum Part {
     Access,
     /// Ten times as much as the server can do
     Overload,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    /// Private information retrieval, from a matrix built from the loaded store
+    Pir,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -110,6 +120,14 @@ impl Bench {
         let begun = Instant::now();
         let wanted = |part| self.only.is_none_or(|only| only == part);
         let mut report = Report::default();
+        if self.mode == Some(Mode::Pir) {
+            let directory = Directory::make(self.dir.as_deref(), self.records)
+                .context("cannot make up a directory")?;
+            let (_, data) = load::measure(&directory, false).await?;
+            report.pir = Some(pir::measure(&directory, &data).await?);
+            report.close(self.records, begun.elapsed().as_secs_f64());
+            return Ok(report);
+        }
         if wanted(Part::Arithmetic) {
             report.arithmetic = Some(arithmetic::measure()?);
         }

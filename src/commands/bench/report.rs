@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     access::Access, arithmetic::Arithmetic, claims::Claims, fetch::Fetch, load::Load,
-    lookups::Lookups, memory::Memory, overload::Overload, sidecar::Sidecar,
+    lookups::Lookups, memory::Memory, overload::Overload, pir::Pir, sidecar::Sidecar,
 };
 
 /// A line of the table.
@@ -47,6 +47,8 @@ pub(super) struct Report {
     pub(super) access: Option<Access>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) overload: Option<Overload>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(super) pir: Option<Pir>,
 }
 
 /// What the machine is like.
@@ -197,6 +199,7 @@ impl Report {
             self.sidecar.as_ref().map(Sidecar::rows),
             self.access.as_ref().map(Access::rows),
             self.overload.as_ref().map(Overload::rows),
+            self.pir.as_ref().map(Pir::rows),
         ];
         for rows in parts.into_iter().flatten() {
             text.push('\n');

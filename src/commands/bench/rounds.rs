@@ -99,7 +99,7 @@ fn timed(units: usize, work: &mut impl FnMut() -> anyhow::Result<()>) -> anyhow:
 }
 
 /// The middle value, or the mean of the middle two; no value for none.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let upper = values.get(values.len() / 2);
     let lower = values.get(values.len().saturating_sub(1) / 2);

@@ -109,6 +109,7 @@ impl From<LookupError> for Status {
         let refusal = match error {
             LookupError::Wire(error) => wire(error),
             LookupError::Epoch => Refusal::outdated("EPOCH_NOT_ACTIVE", "epoch", message),
+            LookupError::NoPir => Refusal::outdated("PIR_NOT_OFFERED", "pir", message),
             LookupError::PrefixBits => {
                 Refusal::outdated("PREFIX_BITS_CHANGED", "directory_prefix_bits", message)
             }
@@ -220,6 +221,7 @@ mod tests {
                 LookupError::Wire(WireError::Missing("epoch")),
                 LookupError::Epoch,
                 LookupError::PrefixBits,
+                LookupError::NoPir,
                 LookupError::Oprf(OprfError::IdentityElement { index: 3 }),
                 LookupError::Oprf(OprfError::InvalidProof),
                 LookupError::Busy,

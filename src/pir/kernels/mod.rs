@@ -1,0 +1,277 @@
+//! The inner loops, three times: plain Rust, AVX2, and AVX-512 with IFMA and
+//! VNNI, chosen at run time. All give the same bytes.
+//!
+//! This is the only room of Blindbook with `unsafe` code, and only to call
+//! instructions that the processor was asked for and to read and write where
+//! the length was checked.
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+#[expect(clippy::many_single_char_names, reason = "registers")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+#[expect(clippy::many_single_char_names, reason = "registers")]
+mod avx512;
+#[expect(clippy::many_single_char_names, reason = "as in the others")]
+#[expect(clippy::inline_always, reason = "compiled anew with the instructions of each way")]
+mod scalar;
+
+use super::{
+    ntt::{HALF, Poly, Tables},
+    parameters::{DIGITS, RING},
+};
+
+/// Columns of a tile: what one pass of the scan accumulates.
+pub(super) const TILE: usize = 64;
+
+/// Rows that lie side by side in a tile: what one instruction takes.
+pub(super) const QUAD: usize = 4;
+
+/// Values of one half that one pass of the packing accumulates.
+pub(super) const CHUNK: usize = 8;
+
+/// Steps of packing that share a key: one for each automorphism but the first
+/// of each half.
+pub(super) const STEPS: usize = HALF - 1;
+
+/// Digits' values of one step and chunk: digit, chain, half, value.
+pub(super) const STEP_VALUES: usize = DIGITS * 2 * 2 * CHUNK;
+
+/// Digits' values of one block.
+pub(super) const PACKED_VALUES: usize = HALF / CHUNK * STEPS * STEP_VALUES;
+
+/// Most queries that share one pass.
+pub(super) const BATCH: usize = 4;
+
+/// The samples of a query, as the kernels take them.
+pub(super) struct Samples {
+    /// One a row.
+    words: Vec<u32>,
+    /// The same as balanced bytes: for four rows, their lowest, second, third
+    /// and highest bytes.
+    limbs: Vec<[u32; 4]>,
+    /// The sum of all.
+    sum: u32,
+}
+
+impl Samples {
+    /// Takes one sample a row.
+    pub(super) fn new(words: Vec<u32>) -> Self {
+        let limbs = words
+            .chunks_exact(QUAD)
+            .map(|rows| {
+                let mut bytes = [[0_u8; QUAD]; 4];
+                for (row, word) in rows.iter().enumerate() {
+                    let mut rest = *word;
+                    for limb in &mut bytes {
+                        let [low, ..] = rest.to_le_bytes();
+                        if let Some(byte) = limb.get_mut(row) {
+                            *byte = low;
+                        }
+                        // What is left after a byte that counts as signed.
+                        rest = (rest >> 8).wrapping_add(u32::from(low >> 7));
+                    }
+                }
+                bytes.map(u32::from_le_bytes)
+            })
+            .collect();
+        let sum = words.iter().fold(0, |sum: u32, word| sum.wrapping_add(*word));
+        Self { words, limbs, sum }
+    }
+
+    /// The sum of all samples modulo 2^32.
+    pub(super) const fn sum(&self) -> u32 {
+        self.sum
+    }
+}
+
+/// The bodies of a packing key in orbit order, each half twice over, so that a
+/// rotation is a place to begin at.
+pub(super) struct Turning {
+    /// By digit, by half.
+    pub(super) halves: [[Vec<u64>; 2]; DIGITS],
+}
+
+impl Turning {
+    /// Takes the values of each digit in orbit order.
+    pub(super) fn new(digits: &[Vec<u64>; DIGITS]) -> Self {
+        let twice = |half: &[u64]| [half, half].concat();
+        Self {
+            halves: digits.each_ref().map(|values| {
+                let (plus, minus) = values.split_at(HALF.min(values.len()));
+                [twice(plus), twice(minus)]
+            }),
+        }
+    }
+}
+
+/// One of the three ways.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Kernel(Way);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Calls what this way has.
+macro_rules! by_way {
+    ($way:expr, $name:ident $(::<$n:ident>)? ($($argument:expr),*), $wide:ident) => {
+        match $way {
+            #[cfg(target_arch = "x86_64")]
+            Way::Avx512 => avx512::$name $(::<$n>)? ($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Way::Avx2 => $wide::$name $(::<$n>)? ($($argument),*),
+            Way::Scalar => scalar::$name $(::<$n>)? ($($argument),*),
+        }
+    };
+}
+
+impl Kernel {
+    /// The fastest that this processor has.
+    #[must_use]
+    pub fn best() -> Self {
+        Self::available().last().copied().unwrap_or(Self::scalar())
+    }
+
+    /// All that this processor has, the plain one first.
+    #[must_use]
+    pub fn available() -> &'static [Self] {
+        const ALL: &[Kernel] = &[
+            Kernel(Way::Scalar),
+            #[cfg(target_arch = "x86_64")]
+            Kernel(Way::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Kernel(Way::Avx512),
+        ];
+        #[cfg(target_arch = "x86_64")]
+        let count = if avx512::is_available() {
+            3
+        } else if avx2::is_available() {
+            2
+        } else {
+            1
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let count = 1;
+        ALL.get(..count).unwrap_or(ALL)
+    }
+
+    /// Plain Rust: the reference of the others.
+    #[must_use]
+    pub const fn scalar() -> Self {
+        Self(Way::Scalar)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            Way::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Way::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Way::Avx512 => "AVX-512",
+        }
+    }
+
+    /// The values of a polynomial, in the transform's order.
+    pub(super) fn forward(self, tables: &Tables, x: &mut Poly) {
+        by_way!(self.0, forward(tables, x), scalar);
+    }
+
+    /// The polynomial of values in the transform's order.
+    pub(super) fn backward(self, tables: &Tables, x: &mut Poly) {
+        by_way!(self.0, backward(tables, x), scalar);
+    }
+
+    /// `to[i] = from[index[i]]`; a place beyond the end is the first.
+    pub(super) fn gather(self, to: &mut Poly, from: &Poly, index: &[u32]) {
+        by_way!(self.0, gather(to, from, index), scalar);
+    }
+
+    /// For each column of a tile and each query, the sum over all rows of byte
+    /// times sample, modulo 2^32. A tile is as long as the samples say, or only
+    /// what both have counts.
+    pub(super) fn scan<const N: usize>(
+        self,
+        tile: &[u8],
+        samples: &[&Samples; N],
+        sums: &mut [[u32; TILE]; N],
+    ) {
+        by_way!(self.0, scan::<N>(tile, samples, sums), avx2);
+    }
+
+    /// The sum over all steps of digits times the turned key, reduced, in orbit
+    /// order. Digits are [`PACKED_VALUES`] long, or nothing is summed.
+    pub(super) fn pack<const N: usize>(
+        self,
+        digits: &[u64],
+        keys: &[&Turning; N],
+        sums: &mut [Poly; N],
+    ) {
+        by_way!(self.0, pack::<N>(digits, keys, sums), avx2);
+    }
+
+    /// `sums += x * factors`, place by place, unreduced: low and high 52 bits of
+    /// the products apart.
+    pub(super) fn accumulate(self, low: &mut Poly, high: &mut Poly, x: &Poly, factors: &Poly) {
+        by_way!(self.0, accumulate(low, high, x, factors), scalar);
+    }
+
+    /// What [`Self::accumulate`] summed, reduced.
+    pub(super) fn reduce(self, to: &mut Poly, low: &Poly, high: &Poly) {
+        by_way!(self.0, reduce(to, low, high), scalar);
+    }
+
+    /// `sums -= x * factors`, place by place, of so many as all have.
+    pub(super) fn subtract_products(
+        self,
+        sums: &mut [u64],
+        x: &[u64],
+        factors: &[u64],
+        quotients: &[u64],
+    ) {
+        by_way!(self.0, subtract_products(sums, x, factors, quotients), scalar);
+    }
+
+    /// Lifts samples modulo 2^32 to residues modulo Q.
+    pub(super) fn lift(self, to: &mut Poly, samples: &[u32]) {
+        by_way!(self.0, lift(to, samples), scalar);
+    }
+
+    /// Cuts residues into signed digits, each a residue.
+    pub(super) fn cut(self, x: &Poly, digits: &mut [Box<Poly>; DIGITS]) {
+        by_way!(self.0, cut(x, digits), scalar);
+    }
+
+    /// Writes eight lines as columns: `square[i][8 * step + k] = lines[k][i]`, where
+    /// a row of the square is as long as a line.
+    pub(super) fn columns(self, lines: &[Poly], square: &mut [u64], step: usize) {
+        by_way!(self.0, columns(lines, square, step), scalar);
+    }
+
+    /// Reads all bytes and does next to nothing with them: what memory allows. A
+    /// sum of words, of as many whole 256 bytes as there are.
+    pub(super) fn read(self, bytes: &[u8]) -> u64 {
+        by_way!(self.0, read(bytes), scalar)
+    }
+
+    /// Bytes less 128 as residues.
+    pub(super) fn centre(self, to: &mut Poly, bytes: &[u8]) {
+        by_way!(self.0, centre(to, bytes), scalar);
+    }
+}
+
+const _: () = assert!(RING.is_multiple_of(TILE) && HALF.is_multiple_of(CHUNK));
