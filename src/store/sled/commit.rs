@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    group,
+    group::{self, Patience},
     partition::{Partition, Writing},
 };
 use crate::{
@@ -85,7 +85,7 @@ fn stopped() -> StoreError {
 }
 
 fn run(partition: &Partition, waiting: mpsc::Receiver<Request>) {
-    group::run(waiting, |group| {
+    group::run(waiting, Patience::of_syncs, |group| {
         let Group { outcomes, syncing, .. } = commit(partition, group);
         answer(outcomes);
         syncing

@@ -173,6 +173,11 @@ impl Database {
         self.usable()
     }
 
+    /// Remembers the fault of a write beside the database: see [`Self::usable`].
+    pub(super) fn failing<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.0.failing(result)
+    }
+
     /// Makes everything applied so far durable.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         UNWRITTEN

@@ -6,13 +6,15 @@
 //! DATA/format                            which version of this layout
 //! DATA/meta/                             metadata, current generation, partitions
 //! DATA/generation-NNNNNN/partition-NNNNN one sled database each
-//! DATA/spent/NNNNN                       the tokens spent of one day, likewise
+//! DATA/spent/NNNNN                       the tokens spent of one day, likewise,
+//!                                        with a journal before it
 //! ```
 
 mod commit;
 mod durable;
 mod generation;
 mod group;
+mod journal;
 mod lock;
 mod meta;
 mod pages;

@@ -1,15 +1,17 @@
-//! The spent tokens on disk: one database per day, which goes as a whole.
+//! The spent tokens on disk: one database per day, which goes as a whole, and a
+//! journal of what is not in it yet.
 //!
 //! ```text
-//! DATA/spent/NNNNN        the database of a day
-//! DATA/spent/NNNNN.whole  it was made to its end
+//! DATA/spent/NNNNN          the database of a day
+//! DATA/spent/NNNNN.journal  the newest of its tokens
+//! DATA/spent/NNNNN.whole    both were made to their end
 //! ```
 
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     thread,
     time::{Duration, Instant},
 };
@@ -20,7 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     blocking,
     durable::{self, Database, disk},
-    group,
+    group::{self, Patience},
+    journal::{Entry, Journal},
     lock::FolderLock,
 };
 use crate::store::{
@@ -46,38 +49,113 @@ struct Request {
     reply: oneshot::Sender<Result<Spent, StoreError>>,
 }
 
-/// The database of one day, and the way to the thread that writes it, which ends
+/// What is known of a day's tokens.
+#[derive(Clone)]
+struct Known {
+    database: Database,
+    /// What stands in the journal and not in the database.
+    newest: Arc<RwLock<HashMap<[u8; 16], [u8; 32]>>>,
+}
+
+impl Known {
+    fn request(&self, name: &[u8; 16]) -> Result<Option<[u8; 32]>, StoreError> {
+        // This order: the database has it before it is gone from here.
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        if newest.is_some() {
+            self.database.usable()?;
+            return Ok(newest);
+        }
+        let found = self.database.get(name)?;
+        found.map(|request| request.as_ref().try_into().map_err(|_| MALFORMED)).transpose()
+    }
+
+    fn remember(&self, new: impl IntoIterator<Item = Entry>) {
+        self.newest.write().unwrap_or_else(PoisonError::into_inner).extend(new);
+    }
+
+    /// Puts tokens into the database, durably.
+    fn store<'a>(&self, tokens: impl IntoIterator<Item = &'a Entry>) -> Result<(), StoreError> {
+        let (mut batch, mut bytes) = (::sled::Batch::default(), 0);
+        for (name, request) in tokens {
+            batch.insert(name, request);
+            bytes += name.len() + request.len();
+        }
+        self.database.apply(batch, bytes)?;
+        self.database.sync()
+    }
+
+    /// Makes the journal's tokens the database's.
+    fn settle(&self, journal: &mut Journal) -> Result<(), StoreError> {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        let tokens: Vec<Entry> = newest.iter().map(|(name, request)| (*name, *request)).collect();
+        drop(newest);
+        self.store(&tokens)?;
+        journal.rewind();
+        self.newest.write().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    /// Remembers tokens, durably.
+    fn write(&self, journal: &mut Journal, new: &[Entry]) -> Result<(), StoreError> {
+        self.database.usable()?;
+        let append = |journal: &mut Journal| self.database.failing(journal.append(new));
+        let mut written = append(journal)?;
+        if !written {
+            self.settle(journal)?;
+            written = append(journal)?;
+        }
+        if !written {
+            // More than the journal ever holds.
+            return self.store(new);
+        }
+        self.remember(new.iter().copied());
+        Ok(())
+    }
+}
+
+/// The tokens of one day, and the way to the thread that writes them, which ends
 /// with the last who could ask it.
 struct OfDay {
-    database: Database,
+    known: Known,
     requests: mpsc::Sender<Request>,
 }
 
 impl OfDay {
     fn open(folder: &Path, day: u32) -> Result<Self, StoreError> {
         let (path, whole) = (path_of(folder, day), whole_of(folder, day));
+        let journal = journal_of(folder, day);
         if !whole.is_file() {
-            // Nothing in it was acknowledged.
+            // Nothing in them was acknowledged.
+            remove_file(&journal)?;
             durable::remove_dir(&path)?;
         }
         durable::create_dir(&path)?;
         let database = Database::open(&path, CACHE_BYTES)?;
+        let known = Known { database, newest: Arc::default() };
+        let (mut journal, newest) = Journal::open(&journal, folder)?;
         if !whole.is_file() {
             fs::File::create(&whole).and_then(|file| file.sync_all()).map_err(disk)?;
             durable::sync_dir(folder)?;
         }
-        database.set_live();
+        known.database.set_live();
+        if !newest.is_empty() {
+            known.store(&newest)?;
+        }
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
-        let written = database.clone();
+        let writer = known.clone();
         thread::Builder::new()
             .name("store-spent".into())
-            .spawn(move || group::run(waiting, |group| spend(&written, group)))
+            .spawn(move || {
+                group::run(waiting, Patience::of_crowds, |group| {
+                    spend(&writer, &mut journal, group)
+                });
+            })
             .map_err(|error| StoreError::Open(error.to_string()))?;
-        Ok(Self { database, requests })
+        Ok(Self { known, requests })
     }
 
     fn find(&self, names: &[[u8; 16]], request: &[u8; 32]) -> Result<Spent, StoreError> {
-        judge(names.iter().map(|name| remembered(&self.database, name)), request)
+        judge(names.iter().map(|name| self.known.request(name)), request)
     }
 
     /// Hands tokens over to be spent; a caller that goes away does not stop it.
@@ -90,20 +168,15 @@ impl OfDay {
     }
 }
 
-fn remembered(database: &Database, name: &[u8; 16]) -> Result<Option<[u8; 32]>, StoreError> {
-    let found = database.get(name)?;
-    found.map(|request| request.as_ref().try_into().map_err(|_| MALFORMED)).transpose()
-}
-
 /// Spends the tokens of a group, each request after those before it, and makes
-/// all of it durable before anyone hears of it; gives how long the sync took.
-fn spend(database: &Database, group: Vec<Request>) -> Duration {
+/// all of it durable before anyone hears of it; gives how long that took.
+fn spend(known: &Known, journal: &mut Journal, group: Vec<Request>) -> Duration {
     let mut new: HashMap<[u8; 16], [u8; 32]> = HashMap::new();
     let mut outcomes = Vec::with_capacity(group.len());
     for Request { names, pays, reply } in group {
         let find = |name: &[u8; 16]| match new.get(name) {
             Some(pays) => Ok(Some(*pays)),
-            None => remembered(database, name),
+            None => known.request(name),
         };
         let outcome = judge(names.iter().map(find), &pays);
         if matches!(outcome, Ok(Spent::New)) {
@@ -111,33 +184,36 @@ fn spend(database: &Database, group: Vec<Request>) -> Duration {
         }
         outcomes.push((reply, outcome));
     }
-    let mut batch = ::sled::Batch::default();
-    for (name, pays) in &new {
-        batch.insert(name, pays);
-    }
-    let mut syncing = Duration::ZERO;
-    let mut applied = Ok(());
-    if !new.is_empty() {
-        applied = database.apply(batch, new.len() * 48);
-        let begun = Instant::now();
-        applied = applied.and_then(|()| database.sync());
-        syncing = begun.elapsed();
-    }
+    let new: Vec<Entry> = new.into_iter().collect();
+    let begun = Instant::now();
+    let written = if new.is_empty() { Ok(()) } else { known.write(journal, &new) };
+    let writing = begun.elapsed();
     for (reply, outcome) in outcomes {
         // Refused for what is not durable now is no refusal, either.
-        let outcome = outcome.and_then(|outcome| applied.clone().map(|()| outcome));
+        let outcome = outcome.and_then(|outcome| written.clone().map(|()| outcome));
         // A caller that went away needs no answer.
         let _ = reply.send(outcome);
     }
-    syncing
+    writing
 }
 
 fn path_of(folder: &Path, day: u32) -> PathBuf {
     folder.join(day.to_string())
 }
 
+fn journal_of(folder: &Path, day: u32) -> PathBuf {
+    folder.join(format!("{day}.journal"))
+}
+
 fn whole_of(folder: &Path, day: u32) -> PathBuf {
     folder.join(format!("{day}.whole"))
+}
+
+fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(disk(error)),
+        _ => Ok(()),
+    }
 }
 
 /// The spent tokens of a data folder.
@@ -183,12 +259,9 @@ impl SledSpent {
             let number = name.to_str().and_then(|name| name.parse::<u32>().ok());
             if let Some(old) = number.filter(|number| *number < day) {
                 // Without its mark the rest is nothing.
-                match fs::remove_file(whole_of(&self.folder, old)) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(disk(error));
-                    }
-                    _ => durable::remove_dir(&path_of(&self.folder, old))?,
-                }
+                remove_file(&whole_of(&self.folder, old))?;
+                remove_file(&journal_of(&self.folder, old))?;
+                durable::remove_dir(&path_of(&self.folder, old))?;
             }
         }
         durable::sync_dir(&self.folder)
@@ -218,5 +291,68 @@ impl SpentTokens for SharedSpent {
     async fn forget_before(&self, day: u32) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
         blocking(move || inner.forget_before(day)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(data: &Path) -> SharedSpent {
+        SharedSpent::open(data, Arc::new(FolderLock::take(data).unwrap())).unwrap()
+    }
+
+    fn name(n: u32) -> [u8; 16] {
+        *blake3::hash(&n.to_be_bytes()).as_bytes().first_chunk().unwrap()
+    }
+
+    /// More than the journal holds, by many at once and in one request, and what
+    /// is known of it then and after each opening.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tokens_pass_from_the_journal_to_the_database() {
+        const ALONE: u32 = 6_000;
+        const ALL: u32 = ALONE + 3_000;
+        let folder = tempfile::tempdir().unwrap();
+        let spent = open(folder.path());
+        let tasks: Vec<_> = (0..100)
+            .map(|task| {
+                let spent = spent.clone();
+                tokio::spawn(async move {
+                    for n in (task..ALONE).step_by(100) {
+                        let outcome = spent.spend(7, vec![name(n)], [1; 32]).await.unwrap();
+                        assert_eq!(outcome, Spent::New, "{n}");
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let many: Vec<_> = (ALONE..ALL).map(name).collect();
+        assert_eq!(spent.spend(7, many.clone(), [1; 32]).await.unwrap(), Spent::New);
+        let known = |spent: &SharedSpent| {
+            for n in 0..ALL {
+                assert_eq!(spent.look(7, &[name(n)], &[1; 32]).unwrap(), Spent::Again, "{n}");
+                assert_eq!(spent.look(7, &[name(n)], &[2; 32]).unwrap(), Spent::Other, "{n}");
+            }
+            assert_eq!(spent.look(7, &many, &[1; 32]).unwrap(), Spent::Again);
+            assert_eq!(spent.look(7, &[name(ALL)], &[1; 32]).unwrap(), Spent::New);
+        };
+        known(&spent);
+        let newest =
+            |spent: &SharedSpent| spent.0.day(7).unwrap().known.newest.read().unwrap().len();
+        assert!((1..3_000).contains(&newest(&spent)), "{}", newest(&spent));
+        drop(spent);
+        let spent = open(folder.path());
+        known(&spent);
+        assert_eq!(newest(&spent), 0);
+        assert_eq!(spent.spend(7, vec![name(ALL)], [3; 32]).await.unwrap(), Spent::New);
+        assert_eq!(newest(&spent), 1);
+
+        // A forgotten day leaves nothing.
+        spent.forget_before(8).await.unwrap();
+        let left: Vec<_> = fs::read_dir(folder.path().join("spent")).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(spent.look(7, &[name(0)], &[2; 32]).unwrap(), Spent::New);
     }
 }
