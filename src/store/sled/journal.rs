@@ -62,9 +62,17 @@ impl Journal {
         Ok((Self { file, end: 0 }, frames(&bytes)))
     }
 
+    /// Whether it ever has room for a frame of so many.
+    pub(super) const fn holds(count: usize) -> bool {
+        count <= (BYTES - COUNT_BYTES - CHECK_BYTES) / ENTRY_BYTES
+    }
+
     /// Writes a frame. `false` if there is no room for it: [`Self::rewind`].
     pub(super) fn append(&mut self, entries: &[Entry]) -> Result<bool, StoreError> {
         let Ok(count) = u32::try_from(entries.len()) else { return Ok(false) };
+        if !Self::holds(entries.len()) {
+            return Ok(false);
+        }
         let mut frame = Vec::with_capacity(COUNT_BYTES + entries.len() * ENTRY_BYTES + CHECK_BYTES);
         frame.extend(count.to_be_bytes());
         for (name, request) in entries {
@@ -171,10 +179,11 @@ mod tests {
         assert!(written > 2_000, "{written}");
         assert_eq!(open(folder.path()).1.len(), written);
         assert_eq!(journal.file.metadata().unwrap().len(), BYTES as u64);
-        assert!(!journal.append(&vec![([0; 16], [0; 32]); 3_000]).unwrap());
+        assert!(!journal.append(&entries(0, 200).repeat(14)).unwrap());
         assert_eq!(open(folder.path()).1.len(), written);
         journal.rewind();
-        assert!(journal.append(&frame).unwrap());
+        let most = (1..).take_while(|count| Journal::holds(*count)).last().unwrap();
+        assert!(journal.append(&vec![([1; 16], [1; 32]); most]).unwrap());
         // One whose making did not end is made anew.
         journal.file.set_len(100).unwrap();
         assert_eq!(open(folder.path()).1, []);

@@ -69,10 +69,6 @@ impl Known {
         found.map(|request| request.as_ref().try_into().map_err(|_| MALFORMED)).transpose()
     }
 
-    fn remember(&self, new: impl IntoIterator<Item = Entry>) {
-        self.newest.write().unwrap_or_else(PoisonError::into_inner).extend(new);
-    }
-
     /// Puts tokens into the database, durably.
     fn store<'a>(&self, tokens: impl IntoIterator<Item = &'a Entry>) -> Result<(), StoreError> {
         let (mut batch, mut bytes) = (::sled::Batch::default(), 0);
@@ -98,17 +94,18 @@ impl Known {
     /// Remembers tokens, durably.
     fn write(&self, journal: &mut Journal, new: &[Entry]) -> Result<(), StoreError> {
         self.database.usable()?;
-        let append = |journal: &mut Journal| self.database.failing(journal.append(new));
-        let mut written = append(journal)?;
-        if !written {
-            self.settle(journal)?;
-            written = append(journal)?;
-        }
-        if !written {
-            // More than the journal ever holds.
+        if !Journal::holds(new.len()) {
             return self.store(new);
         }
-        self.remember(new.iter().copied());
+        let append = |journal: &mut Journal| self.database.failing(journal.append(new));
+        let written = append(journal)? || {
+            self.settle(journal)?;
+            append(journal)?
+        };
+        if !written {
+            return self.store(new);
+        }
+        self.newest.write().unwrap_or_else(PoisonError::into_inner).extend(new.iter().copied());
         Ok(())
     }
 }
