@@ -30,16 +30,20 @@ fn start(config: &Path) -> Serving {
     Serving::start(command)
 }
 
+/// Waits until it knows its directories.
+pub(crate) async fn ready(channel: &Channel) {
+    let request = HealthCheckRequest { service: String::new() };
+    let mut watch = HealthClient::new(channel.clone()).watch(request).await.unwrap().into_inner();
+    while watch.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
+}
+
 /// Asks something of a sidecar that is ready.
 fn ask<F: Future>(place: &str, ask: impl FnOnce(Channel) -> F) -> F::Output {
     let uri = if place.starts_with("unix:") { place.into() } else { format!("http://{place}") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let channel = Endpoint::from_shared(uri).unwrap().connect().await.unwrap();
-        let mut health = HealthClient::new(channel.clone());
-        let request = HealthCheckRequest { service: String::new() };
-        let mut watch = health.watch(request).await.unwrap().into_inner();
-        while watch.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
+        ready(&channel).await;
         ask(channel).await
     })
 }

@@ -2,27 +2,25 @@
 //! through all that Blindbook does, killed once on the way; then every log line,
 //! metric, probe, error and stored byte is searched for all of them.
 
+mod hostile;
+mod search;
+
 use std::{
-    collections::HashMap,
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     process::{Command, Output},
 };
 
-use base64::Engine as _;
 use blindbook::{
-    bucket::Placement,
-    identifier::Sii,
     oprf::BlindedBatch,
     token::{Challenge, Day, Pass},
     wire::{
         SignedBody, TokenKeys,
         proto::{
-            self, EvaluateRequest, GetTokenKeysRequest, IssueTokensRequest,
+            EvaluateRequest, GetTokenKeysRequest, IssueTokensRequest,
             discovery_service_client::DiscoveryServiceClient,
             quota_service_client::QuotaServiceClient,
-            registry_service_client::RegistryServiceClient,
         },
     },
 };
@@ -31,12 +29,15 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use super::{
+use self::search::{Canaries, found};
+use crate::{
     certificates::Authority,
     estate::{Estate, Serving, assert_code, blindbook, files, text},
 };
 
 const AP: &str = "spiffe://canary-partner-uri.example/ap";
+const AUTHORITY: &str = "spiffe://canary-authority-uri.example/authority";
+const PROVIDER: &str = "wa.example";
 const LATER: &str = "spiffe://canary-later-uri.example/peer";
 const ADMIN: &str = "spiffe://canary-admin-uri.example/admin";
 const LOADED: [(&str, &str); 3] = [
@@ -47,68 +48,6 @@ const LOADED: [(&str, &str); 3] = [
 const CLAIMED: (&str, &str) = ("+14155558413", "canary-claimed-dddddddddddd");
 const ABSENT: &str = "canary.absent@mail-canary.example";
 const CIRCLE: [u8; 32] = *b"canary circle secret 0123456789!";
-
-/// What may stand nowhere, in each form in which it could be written.
-struct Canaries(Vec<Vec<u8>>);
-
-impl Canaries {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.push(bytes.to_vec());
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.0.push(hex.to_uppercase().into_bytes());
-        self.0.push(hex.into_bytes());
-        let list: Vec<_> = bytes.iter().map(ToString::to_string).collect();
-        self.0.push(list.join(", ").into_bytes());
-        self.0.push(bytes.escape_ascii().to_string().into_bytes());
-        for engine in
-            [base64::engine::general_purpose::STANDARD, base64::engine::general_purpose::URL_SAFE]
-        {
-            // Wherever it stands among other bytes: what neighbours do not change.
-            for before in 0..3 {
-                let padded = [&vec![0; before][..], bytes].concat();
-                let whole = padded.len() / 3 * 3;
-                let encoded = engine.encode(&padded[..whole]);
-                let first = if before == 0 { 0 } else { 4 };
-                self.0.push(encoded.as_bytes()[first..].to_vec());
-            }
-        }
-    }
-
-    fn sii(&mut self, sii: &str) {
-        let parsed = Sii::parse(sii, None).unwrap();
-        self.bytes(sii.as_bytes());
-        self.bytes(parsed.as_bytes());
-        let placement = *Placement::of(&parsed).expose();
-        // Eight bytes are no accident, and more than any prefix.
-        for part in [&placement[..8], &placement[8..16], &placement[24..]] {
-            self.bytes(part);
-        }
-    }
-
-    /// Shorter ones are found anywhere by accident.
-    const LEAST: usize = 6;
-
-    /// By how each begins.
-    fn index(&self) -> HashMap<[u8; 4], Vec<&[u8]>> {
-        let mut index: HashMap<[u8; 4], Vec<&[u8]>> = HashMap::new();
-        for canary in self.0.iter().filter(|canary| canary.len() >= Self::LEAST) {
-            index.entry(*canary.first_chunk().unwrap()).or_default().push(canary);
-        }
-        index
-    }
-}
-
-/// The canaries that are there, none of which should be.
-fn found(index: &HashMap<[u8; 4], Vec<&[u8]>>, bytes: &[u8]) -> Vec<String> {
-    let mut found = Vec::new();
-    for (at, begins) in bytes.windows(4).enumerate() {
-        let begins: [u8; 4] = begins.try_into().unwrap();
-        let Some(canaries) = index.get(&begins) else { continue };
-        let there = |canary: &&&[u8]| bytes[at..].starts_with(canary);
-        found.extend(canaries.iter().filter(there).map(|canary| text(canary)));
-    }
-    found
-}
 
 struct Scene {
     estate: Estate,
@@ -133,7 +72,9 @@ impl Scene {
         assert_code(&output, 0);
         let authority = Authority::new();
         estate.write("client-ca.pem", &authority.pem);
-        for (name, uri) in [("ap", AP), ("admin", ADMIN), ("later", LATER)] {
+        for (name, uri) in
+            [("ap", AP), ("admin", ADMIN), ("later", LATER), ("authority", AUTHORITY)]
+        {
             estate.certify(&authority, name, uri);
         }
         estate.certify(&Authority::new(), "stranger", AP);
@@ -142,8 +83,11 @@ impl Scene {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = format!(
             "{}client_ca = {:?}\nprobe_listen = \"{port}\"\n[quota]\nanonymous = \"tokens\"\n\
+             [[quota.partner]]\nalias = \"wa\"\nelements_per_day = 1000\nelements_burst = 512\n\
              [registry]\ndevelopment = true\ncode_spool = {:?}\n\
-             [[caller]]\nuri = {AP:?}\nalias = \"wa\"\nrole = \"ap\"\nprovider = \"wa.example\"\n\
+             [[caller]]\nuri = {AP:?}\nalias = \"wa\"\nrole = \"ap\"\nprovider = {PROVIDER:?}\n\
+             [[caller]]\nuri = {AUTHORITY:?}\nalias = \"names\"\nrole = \"authority\"\n\
+             numbers = [\"+1415\"]\ndomains = [\"mail-canary.example\"]\n\
              [[admin]]\nuri = {ADMIN:?}\nalias = \"root\"\n",
             estate.config(),
             estate.path("client-ca.pem"),
@@ -224,6 +168,10 @@ impl Scene {
     }
 
     async fn channel(&self, name: Option<&str>) -> Channel {
+        self.try_channel(name).await.unwrap()
+    }
+
+    async fn try_channel(&self, name: Option<&str>) -> Result<Channel, tonic::transport::Error> {
         let read = |path: std::path::PathBuf| fs::read(path).unwrap();
         let ca = Certificate::from_pem(read(self.estate.keys().join("dev-ca.pem")));
         let mut tls = ClientTlsConfig::new().ca_certificate(ca);
@@ -232,7 +180,7 @@ impl Scene {
             tls = tls.identity(Identity::from_pem(pem("pem"), pem("key")));
         }
         let url = format!("https://{}", self.serving().address);
-        Endpoint::from_shared(url).unwrap().tls_config(tls).unwrap().connect().await.unwrap()
+        Endpoint::from_shared(url).unwrap().tls_config(tls).unwrap().connect().await
     }
 
     fn refused(&mut self, what: &str, code: Code, status: &Status) {
@@ -251,6 +199,7 @@ fn registry(scene: &mut Scene, canaries: &mut Canaries) {
     let message = fs::read_to_string(spooled.path()).unwrap();
     let code: String =
         message.split_once("\n\n").unwrap().1.chars().take_while(char::is_ascii_digit).collect();
+    canaries.bytes(code.as_bytes());
     let file = scene.estate.write("code", &code);
     let file = file.to_str().unwrap();
     let finish = ["finish-verification", number, "--code", file];
@@ -265,7 +214,7 @@ fn registry(scene: &mut Scene, canaries: &mut Canaries) {
         "claim",
         number,
         "--provider",
-        "wa.example",
+        PROVIDER,
         "--ap-key",
         keys.to_str().unwrap(),
         "--user",
@@ -321,11 +270,30 @@ fn partners(scene: &mut Scene) {
     scene.run("an administration that is refused", add, 1);
 }
 
-/// Tokens are issued, spent, replayed and forged; and requests that are none.
+/// What may be found is given up, one way after the other.
+fn changes(scene: &mut Scene) {
+    let ((number, _), (mail, _), (account, user)) = (LOADED[0], LOADED[1], LOADED[2]);
+    for (what, name, args, code) in [
+        ("a port", "ap", &["port", number, "--from", PROVIDER][..], 0),
+        ("a port of another's", "ap", &["port", mail, "--from", "canary.example"], 1),
+        ("a release", "ap", &["release", account, "--user", user], 0),
+        ("a release of all by no authority", "ap", &["release", mail, "--all"], 1),
+        ("a release of all", "authority", &["release", mail, "--all"], 0),
+        ("a release beyond an authority", "authority", &["release", account, "--all"], 1),
+    ] {
+        let command = scene.partner("registry", name, args);
+        scene.run(what, command, code);
+    }
+    let list = scene.partner("registry", "ap", &["list"]);
+    let output = scene.run("another list", list, 0);
+    let left = text(&output.stdout);
+    assert!(left.contains(CLAIMED.1) && !left.contains("canary-user"), "{left}");
+}
+
+/// Tokens are issued, spent, replayed and forged.
 async fn tokens(scene: &mut Scene, canaries: &mut Canaries) {
     let mut quota = QuotaServiceClient::new(scene.channel(Some("ap")).await);
     let mut discovery = DiscoveryServiceClient::new(scene.channel(None).await);
-    let mut registry = RegistryServiceClient::new(scene.channel(Some("ap")).await);
     let keyring = blindbook::keyring::Keyring::load(&scene.estate.keys()).unwrap();
     let answer = quota.get_token_keys(GetTokenKeysRequest {}).await.unwrap().into_inner();
     let signed = SignedBody::try_from(answer).unwrap();
@@ -367,37 +335,18 @@ async fn tokens(scene: &mut Scene, canaries: &mut Canaries) {
     let none = EvaluateRequest { tokens: Vec::new().into(), ..second };
     let none = discovery.evaluate(none).await.unwrap_err();
     scene.refused("no token", Code::Unauthenticated, &none);
-    let bad = b"canary element of no group 01234".to_vec();
-    let bad = EvaluateRequest { blinded_elements: [bad.clone(), bad].concat().into(), ..first };
-    let bad = discovery.evaluate(bad).await.unwrap_err();
-    scene.see("the refusal of no elements", bad.message().as_bytes());
-    scene.see("the details of no elements", bad.details());
-    for sii in ["canary@@", "tel:canary", "+1415555canary", "acct:canary.text"] {
-        let start = proto::StartVerificationRequest { sii: sii.into() };
-        let status = registry.start_verification(start).await.unwrap_err();
-        scene.refused("no identifier", Code::InvalidArgument, &status);
-        let finish =
-            proto::FinishVerificationRequest { sii: sii.into(), code: "canary-code".into() };
-        let status = registry.finish_verification(finish).await.unwrap_err();
-        scene.refused("no code", Code::InvalidArgument, &status);
-        let claim = proto::ClaimRequest {
-            sii: sii.into(),
-            user: "canary user".into(),
-            circle_secret: b"canary".to_vec().into(),
-            ..proto::ClaimRequest::default()
-        };
-        let status = registry.claim(claim).await.unwrap_err();
-        scene.refused("no claim", Code::InvalidArgument, &status);
-    }
 }
 
 fn canaries() -> Canaries {
-    let mut canaries = Canaries(Vec::new());
+    let mut canaries = Canaries::default();
     for sii in LOADED.iter().map(|(sii, _)| *sii).chain([CLAIMED.0, ABSENT]) {
         canaries.sii(sii);
     }
-    for text in [AP, LATER, ADMIN, "4155557312", "4155558413", "canary"] {
+    for text in [AP, LATER, ADMIN, AUTHORITY, PROVIDER, "4155557312", "4155558413", "canary"] {
         canaries.bytes(text.as_bytes());
+    }
+    for user in LOADED.iter().map(|(_, user)| *user).chain([CLAIMED.1]) {
+        canaries.bytes(user.as_bytes());
     }
     canaries.bytes(&CIRCLE[..12]);
     canaries
@@ -414,8 +363,12 @@ fn no_log_metric_error_or_stored_byte_holds_anybody() {
     partners(&mut scene);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(tokens(&mut scene, &mut canaries));
-    let release = scene.partner("registry", "ap", &["list"]);
-    scene.run("another list", release, 0);
+    scene.probe();
+    runtime.block_on(hostile::sidecar(&mut scene));
+    runtime.block_on(hostile::malformed(&mut scene));
+    runtime.block_on(hostile::strangers(&mut scene));
+    runtime.block_on(hostile::too_much(&mut scene, &mut canaries));
+    changes(&mut scene);
     scene.probe();
     let (code, log) = scene.serving.take().unwrap().stop();
     assert_eq!(code, Some(0));
@@ -435,14 +388,25 @@ fn no_log_metric_error_or_stored_byte_holds_anybody() {
         assert!(scene.seen.iter().any(|seen| of_kind(&seen)), "nothing of {place}");
     }
     let index = canaries.index();
+    // Which providers there are is public, in the signed list of them; not who of
+    // them asks for what.
+    let public = |what: &str, canary: &str| what.contains("/data/meta/") && canary == PROVIDER;
     let told: Vec<String> = scene
         .seen
         .iter()
-        .flat_map(|(what, bytes)| {
-            found(&index, bytes).into_iter().map(move |canary| format!("{what}: {canary}"))
-        })
+        .flat_map(|(what, bytes)| found(&index, bytes).into_iter().map(move |found| (what, found)))
+        .filter(|(what, canary)| !public(what, canary))
+        .map(|(what, canary)| format!("{what}: {canary}"))
         .collect();
     assert!(told.is_empty(), "{told:#?}");
+
+    // A file in the data folder is read like any other.
+    let planted = scene.estate.data().join("planted");
+    fs::write(&planted, [&[0; 9], AP.as_bytes()].concat()).unwrap();
+    let before = scene.seen.len();
+    scene.stored();
+    let planted = scene.seen[before..].iter().any(|(_, bytes)| !found(&index, bytes).is_empty());
+    assert!(planted, "what was planted on the disk is not found");
 
     // The same search finds each of them in each kind of place.
     for place in ["the log of a server", "/metrics", "the details of", "stored: "] {
