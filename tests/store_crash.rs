@@ -171,14 +171,15 @@ async fn promote_for_ever(data: &Path) {
     }
 }
 
-/// The tokens of a task's `turn`th request, and the request.
+/// The tokens of a task's `turn`th request, and the request. So many that a few
+/// groups fill the journal.
 fn tokens(task: u64, turn: u64) -> (Vec<[u8; 16]>, [u8; 32]) {
     let hash = |what: u64| {
         let parts = [task, turn, what].map(u64::to_be_bytes);
         *blake3::hash(parts.as_flattened()).as_bytes()
     };
     let name = |what| hash(what)[..16].try_into().unwrap();
-    ((1..=4).map(name).collect(), hash(0))
+    ((1..=16).map(name).collect(), hash(0))
 }
 
 async fn spend_for_ever(data: &Path) {
@@ -410,7 +411,7 @@ fn killed_while_spending_every_spent_token_is_remembered() {
     let data = TempDir::new().unwrap();
     let mut all = BTreeMap::new();
     for round in 0..6 {
-        all.extend(run("spend", data.path(), Some(some_time(700)), &[]));
+        all.extend(run("spend", data.path(), Some(some_time(1200)), &[]));
         wait_for(remembers(data.path(), &all))
             .unwrap_or_else(|lost| panic!("round {round}: {lost}"));
     }

@@ -209,6 +209,10 @@ impl SecretKey {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use rand::{Rng as _, TryCryptoRng, TryRng};
+
     use super::*;
     use crate::token::{Day, TOKEN_BYTES};
 
@@ -249,6 +253,44 @@ mod tests {
             assert_eq!(PublicKey::decode(&encoded[..length]), Err(TokenError::Key));
         }
         assert_eq!(PublicKey::decode(&[encoded, &[0]].concat()), Err(TokenError::Key));
+    }
+
+    /// Counts what is drawn.
+    struct Counting(usize);
+
+    impl TryRng for Counting {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            self.0 += 4;
+            Ok(rand::rng().next_u32())
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            self.0 += 8;
+            Ok(rand::rng().next_u64())
+        }
+
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+            self.0 += bytes.len();
+            rand::rng().fill_bytes(bytes);
+            Ok(())
+        }
+    }
+
+    impl TryCryptoRng for Counting {}
+
+    /// The base of the exponentiation is blinded, which deny.toml counts on: the
+    /// signature needs no randomness, so whatever is drawn is for that.
+    #[test]
+    fn each_signature_draws_a_blinding_of_its_own() {
+        let key = SecretKey::generate(&mut rand::rng()).unwrap();
+        let (mut rng, mut drawn) = (Counting(0), 0);
+        for _ in 0..3 {
+            key.sign(&[7; SIGNATURE_BYTES], &mut rng).unwrap();
+            assert!(rng.0 >= drawn + SIGNATURE_BYTES, "{} after {drawn}", rng.0);
+            drawn = rng.0;
+        }
     }
 
     #[test]

@@ -182,7 +182,7 @@ mod tests {
         assert!(!journal.append(&entries(0, 200).repeat(14)).unwrap());
         assert_eq!(open(folder.path()).1.len(), written);
         journal.rewind();
-        let most = (1..).take_while(|count| Journal::holds(*count)).last().unwrap();
+        let most = (1..BYTES).rfind(|count| Journal::holds(*count)).unwrap();
         assert!(journal.append(&vec![([1; 16], [1; 32]); most]).unwrap());
         // One whose making did not end is made anew.
         journal.file.set_len(100).unwrap();
