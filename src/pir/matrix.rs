@@ -139,6 +139,18 @@ impl Matrix {
         bytes
     }
 
+    /// The blocks in which these are other bytes than a row has.
+    #[must_use]
+    pub fn differing(&self, row: usize, bytes: &[u8]) -> Vec<usize> {
+        let parts = self.blocks.iter().zip(bytes.chunks(RING)).enumerate();
+        parts
+            .filter(|(_, (block, part))| {
+                !block.columns.read(row, part.len()).eq(part.iter().copied())
+            })
+            .map(|(number, _)| number)
+            .collect()
+    }
+
     /// Puts prepared changes in place, all at once. What they took the place of
     /// is for [`Preparer::recycle`].
     pub fn apply(&mut self, change: Change) -> Spare {

@@ -79,6 +79,13 @@ pub struct Shape {
     row_bytes: usize,
 }
 
+/// Bytes of a block's hint, and of the digits that pack it.
+const HINT_BYTES: usize = RING * RING * 4;
+const DIGITS_BYTES: usize = 2 * DIGITS * RING / 2 * RING * 8;
+
+/// Bytes of the memory that blocks are prepared in, one at a time.
+pub const PREPARER_BYTES: usize = 2 * RING * RING * 8;
+
 impl Shape {
     /// As many rows as there can be.
     pub const LARGEST: Self = Self { rows: MAX_ROWS, row_bytes: MAX_ROW_BYTES };
@@ -145,10 +152,14 @@ impl Shape {
     /// Bytes of memory that a matrix of this shape takes at rest.
     #[must_use]
     pub const fn memory_bytes(&self) -> u64 {
-        let data = self.rows * RING;
-        let hint = RING * RING * 4;
-        let digits = 2 * DIGITS * RING / 2 * RING * 8;
-        (self.blocks() * (data + hint + digits)) as u64
+        (self.blocks() * (self.rows * RING + HINT_BYTES + DIGITS_BYTES)) as u64
+    }
+
+    /// Bytes more that following changes takes, in the worst case: every block gets
+    /// its hint and its digits anew before the old ones are let go.
+    #[must_use]
+    pub const fn following_bytes(&self) -> u64 {
+        (self.blocks() * (HINT_BYTES + DIGITS_BYTES)) as u64
     }
 
     /// The noise of a decoded byte, against the margin in which it decodes.

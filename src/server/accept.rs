@@ -30,6 +30,11 @@ const STREAM_WINDOW_BYTES: u32 = 32 << 10;
 /// Unread bytes of all requests of one connection.
 const CONNECTION_WINDOW_BYTES: u32 = 128 << 10;
 
+/// The same where queries for rows are taken: the longest arrives in one round
+/// trip.
+const QUERY_STREAM_WINDOW_BYTES: u32 = 288 << 10;
+const QUERY_CONNECTION_WINDOW_BYTES: u32 = 320 << 10;
+
 /// Unsent bytes of one answer that HTTP/2 takes before it waits for the peer.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 
@@ -58,11 +63,15 @@ struct Host {
 
 impl Host {
     fn new(gate: Gate, metrics: Arc<Metrics>, options: &ServerOptions) -> Self {
+        let (stream_window, connection_window) = match options.pir {
+            Some(_) => (QUERY_STREAM_WINDOW_BYTES, QUERY_CONNECTION_WINDOW_BYTES),
+            None => (STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES),
+        };
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
             .auto_date_header(false)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .initial_stream_window_size(stream_window)
+            .initial_connection_window_size(connection_window)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_header_list_size(MAX_HEADER_LIST_BYTES)
             .max_concurrent_streams(options.max_streams)

@@ -32,6 +32,7 @@ use super::{
     lookup::Lookup,
     metrics::Metrics,
     peer::{Caller, Peer, PeerError},
+    pir::Pir,
     quota::{Payer, Quotas},
     registry::Registry,
     route::{ADMIN, DISCOVERY, HEALTH, QUOTA, REFLECTION, REGISTRY, Room, Route, To},
@@ -52,6 +53,9 @@ use crate::{
 
 /// Calls that may last, health watches and reflection, at once.
 const MAX_LASTING_CALLS: usize = 64;
+
+/// Queries for rows at once where none are answered.
+const MAX_QUERIES_REFUSED: usize = 16;
 
 /// Calls with many claims, at once.
 const MAX_BULK_CALLS: usize = 64;
@@ -126,6 +130,7 @@ pub(super) struct Gate {
     health: HealthServer<HealthService>,
     reflection: Door,
     calls: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
     lasting: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
     watches: Arc<Semaphore>,
@@ -165,6 +170,7 @@ impl Gate {
                 response
             })
         };
+        let queries = lookup.pir().map_or(MAX_QUERIES_REFUSED, Pir::room);
         Ok(Self {
             partners,
             metrics,
@@ -176,6 +182,7 @@ impl Gate {
             health,
             reflection: Arc::new(reflection),
             calls: Arc::new(Semaphore::new(options.max_calls)),
+            queries: Arc::new(Semaphore::new(queries)),
             lasting: Arc::new(Semaphore::new(MAX_LASTING_CALLS)),
             bulk: Arc::new(Semaphore::new(MAX_BULK_CALLS)),
             watches: Arc::new(Semaphore::new(options.max_watches)),
@@ -289,6 +296,7 @@ impl Gate {
             check_encoding(&request)?;
             let room = match route.room {
                 Room::Brief => &self.calls,
+                Room::Query => &self.queries,
                 Room::Lasting => &self.lasting,
                 Room::Bulk => &self.bulk,
                 Room::Watch => &self.watches,
@@ -317,7 +325,7 @@ impl Gate {
                     .await
                     .unwrap_or_else(|_| refuse(CallError::Deadline))
             }
-            (Room::Brief, deadline) => {
+            (Room::Brief | Room::Query, deadline) => {
                 let last = Instant::now() + self.max_call_time;
                 let deadline = deadline.map_or(last, |deadline| deadline.min(last));
                 timeout_at(deadline, answering)

@@ -24,14 +24,23 @@ pub(super) struct Health {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    Ready(bool),
+    /// What is said of the directory is in date, and what answers from memory is
+    /// made.
+    Ready { published: bool, prepared: bool },
     Stopping,
 }
 
+impl State {
+    const fn is_ready(self) -> bool {
+        matches!(self, Self::Ready { published: true, prepared: true })
+    }
+}
+
 impl Health {
-    /// Not ready yet.
-    pub(super) async fn new() -> Self {
-        let state = Mutex::new(State::Ready(false));
+    /// Not ready yet; if there is something to prepare, not before
+    /// [`Self::prepared`].
+    pub(super) async fn new(prepared: bool) -> Self {
+        let state = Mutex::new(State::Ready { published: false, prepared });
         let told = watch::Sender::new(false);
         let health = Self { reporter: HealthReporter::new(), state, told };
         health.report(ServingStatus::NotServing).await;
@@ -43,13 +52,32 @@ impl Health {
         HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
     }
 
-    /// Ready, or not; has no effect once the server stops.
-    pub(super) async fn set(&self, ready: bool) {
+    /// Whether what is said of the directory is in date; has no effect once the
+    /// server stops.
+    pub(super) async fn set(&self, published: bool) {
+        self.change(|state| match state {
+            State::Ready { prepared, .. } => State::Ready { published, prepared },
+            State::Stopping => State::Stopping,
+        })
+        .await;
+    }
+
+    /// What there was to prepare is prepared.
+    pub(super) async fn prepared(&self) {
+        self.change(|state| match state {
+            State::Ready { published, .. } => State::Ready { published, prepared: true },
+            State::Stopping => State::Stopping,
+        })
+        .await;
+    }
+
+    async fn change(&self, change: impl FnOnce(State) -> State + Send) {
         let mut state = self.state.lock().await;
-        if *state == State::Ready(!ready) {
-            *state = State::Ready(ready);
+        let before = *state;
+        *state = change(before);
+        if state.is_ready() != before.is_ready() {
             let serving = ServingStatus::Serving;
-            self.report(if ready { serving } else { ServingStatus::NotServing }).await;
+            self.report(if state.is_ready() { serving } else { ServingStatus::NotServing }).await;
         }
     }
 

@@ -16,6 +16,7 @@ use super::{
     ServerOptions,
     cache::Cache,
     evaluate::{Evaluator, EvaluatorError},
+    pir::{Pir, PirError},
     published::Published,
     quota::{Payer, QuotaError, Quotas},
 };
@@ -61,6 +62,10 @@ pub(super) enum LookupError {
     #[error("the directory offers no private information retrieval: fetch the parameters again")]
     NoPir,
 
+    /// A query for a row was not answered.
+    #[error(transparent)]
+    Pir(#[from] PirError),
+
     // Ours.
     /// More evaluations than the server can do.
     #[error("too many evaluations wait")]
@@ -101,6 +106,7 @@ struct Inner {
     evaluator: Evaluator,
     published: Arc<Published>,
     quotas: Quotas,
+    pir: Option<Pir>,
 }
 
 impl Lookup {
@@ -110,6 +116,7 @@ impl Lookup {
         active: Vec<Epoch>,
         published: Arc<Published>,
         quotas: Quotas,
+        pir: Option<Pir>,
         options: &ServerOptions,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -120,7 +127,13 @@ impl Lookup {
             evaluator: Evaluator::new(options.threads(), options.queued_per_thread),
             published,
             quotas,
+            pir,
         }))
+    }
+
+    /// Private information retrieval, if it is offered.
+    pub(super) fn pir(&self) -> Option<&Pir> {
+        self.0.pir.as_ref()
     }
 
     pub(super) fn quotas(&self) -> &Quotas {
@@ -236,7 +249,13 @@ impl DiscoveryService for Lookup {
     ) -> Result<Response<QueryPirResponse>, Status> {
         let request = QueryPir::try_from(request.into_inner()).map_err(LookupError::from)?;
         self.0.check_epoch(request.epoch)?;
-        Err(LookupError::NoPir.into())
+        let pir = self.0.pir.as_ref().ok_or(LookupError::NoPir)?;
+        if request.directory_prefix_bits != self.0.store.prefix_bits() {
+            return Err(LookupError::PrefixBits.into());
+        }
+        let answer = pir.answer(request.partition, request.query).await;
+        let answer = answer.map_err(LookupError::from)?;
+        Ok(Response::new(QueryPirResponse { answer }))
     }
 
     type FetchBucketsStream = Buckets;

@@ -4,8 +4,8 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::{Duration, Instant},
 };
 
 use http::HeaderMap;
@@ -38,6 +38,36 @@ pub(super) struct Metrics {
     cut_off: Family<EndLabels, Counter>,
     charged: Family<ChargeLabels, Counter>,
     over_quota: Family<ChargeLabels, Counter>,
+    queries: Queries,
+}
+
+/// Private information retrieval.
+#[derive(Default)]
+struct Queries {
+    waiting: Gauge,
+    refused: Counter,
+    answered: Counter,
+    passes: Counter,
+    /// Seconds of passes.
+    busy: Counter<f64, AtomicU64>,
+    renewed: Counter,
+}
+
+impl Queries {
+    fn register(&self, registry: &mut Registry) {
+        let waiting = self.waiting.clone();
+        registry.register("pir_waiting", "Queries for rows that wait", waiting);
+        let refused = self.refused.clone();
+        registry.register("pir_refused", "Queries that found the queue full", refused);
+        let answered = self.answered.clone();
+        registry.register("pir_answered", "Queries that were answered", answered);
+        let passes = "Passes over a matrix, each for one to four queries";
+        registry.register("pir_passes", passes, self.passes.clone());
+        let busy = "Time of all passes";
+        registry.register_with_unit("pir_busy", busy, Unit::Seconds, self.busy.clone());
+        let renewed = "Rows that were put in place for others";
+        registry.register("pir_rows_renewed", renewed, self.renewed.clone());
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -105,6 +135,7 @@ impl Metrics {
             cut_off: Family::default(),
             charged: Family::default(),
             over_quota: Family::default(),
+            queries: Queries::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -136,6 +167,7 @@ impl Metrics {
             metrics.charged.clone(),
         );
         registry.register("over_quota", "Charges refused, by partner", metrics.over_quota.clone());
+        metrics.queries.register(registry);
         metrics
     }
 
@@ -174,6 +206,28 @@ impl Metrics {
     /// A charge was refused.
     pub(super) fn over_quota(&self, alias: &str, counted: Counted) {
         self.over_quota.get_or_create(&ChargeLabels::of(alias, counted)).inc();
+    }
+
+    /// So many queries wait for their turn.
+    pub(super) fn queries_waiting(&self, count: usize) {
+        self.queries.waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A query found the queue full.
+    pub(super) fn query_refused(&self) {
+        self.queries.refused.inc();
+    }
+
+    /// So many queries were answered in one pass.
+    pub(super) fn queries_answered(&self, count: usize, took: Duration) {
+        self.queries.answered.inc_by(count as u64);
+        self.queries.passes.inc();
+        self.queries.busy.inc_by(took.as_secs_f64());
+    }
+
+    /// So many rows were put in place for others.
+    pub(super) fn rows_renewed(&self, count: usize) {
+        self.queries.renewed.inc_by(count as u64);
     }
 
     /// A connection found no room.

@@ -28,6 +28,7 @@ mod lookup;
 mod metrics;
 mod options;
 mod peer;
+mod pir;
 mod probes;
 mod publish;
 mod published;
@@ -49,6 +50,8 @@ use self::{
     feed::Feed,
     gate::{Gate, Services},
     health::Health,
+    options::cores,
+    pir::Pir,
     publish::Publisher,
     published::Published,
     quota::{QuotaError, Quotas},
@@ -57,6 +60,7 @@ use self::{
 pub use self::{
     lookup::{Buckets, Lookup},
     options::ServerOptions,
+    pir::{PirError, PirOptions},
     quota::{Anonymous, QuotaOptions},
     registry::{RegistryOptions, Verification},
     status::ERROR_DOMAIN,
@@ -117,6 +121,9 @@ pub enum ServerError {
     #[error("the record of what was published is damaged: restore the data folder from a backup")]
     Published,
 
+    /// Private information retrieval cannot be offered, or no longer.
+    #[error(transparent)]
+    Pir(#[from] PirError),
     /// The partners cannot be opened.
     #[error(transparent)]
     Partners(#[from] PartnersError),
@@ -198,7 +205,11 @@ impl Server {
             QuotaError::Store(error) => ServerError::Store(error),
             _ => ServerError::TokenKey,
         })?;
-        let lookup = Lookup::new(store, keyring.clone(), active, signed, quotas, &options);
+        let pir = options.pir.as_ref().map(|pir| {
+            Pir::new(store.clone(), *keyring.directory(), pir, metrics.clone())
+        });
+        let pir = pir.transpose()?;
+        let lookup = Lookup::new(store, keyring.clone(), active, signed, quotas, pir, &options);
         let (transcript, partners, registry) = (None, None, None);
         Ok(Self {
             options,
@@ -305,7 +316,8 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
-        let health = Health::new().await;
+        let pir = self.lookup.pir().cloned();
+        let health = Health::new(pir.is_none()).await;
         let mut tasks: JoinSet<Infallible> = JoinSet::new();
         let mut ledger = None;
         if let Some(registry) = &self.registry {
@@ -346,16 +358,27 @@ impl Server {
         // It may have been opened long ago.
         self.publisher.refresh().await?;
         health.set(true).await;
-        tokio::select! {
-            () = accept::serve(listener, gate, metrics, &self.options, &health, shutdown) => {}
+        let retrieval = async {
+            match pir {
+                Some(pir) => match pir.keep(health.prepared()).await {
+                    Ok(never) => match never {},
+                    Err(error) => error,
+                },
+                None => std::future::pending().await,
+            }
+        };
+        let failed = tokio::select! {
+            () = accept::serve(listener, gate, metrics, &self.options, &health, shutdown) => None,
             never = self.publisher.keep(&health) => match never {},
-        }
+            error = retrieval => Some(error),
+        };
         tasks.shutdown().await;
         let settled = quotas.settle().await;
         if let Some(ledger) = ledger {
             ledger.close().await?;
         }
-        Ok(settled?)
+        settled?;
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{ServerError, Tls, quota::QuotaOptions};
+use super::{PirOptions, ServerError, Tls, quota::QuotaOptions};
 
 /// Most connections a server can be told to hold.
 const MAX_CONNECTIONS: usize = 1 << 20;
@@ -61,6 +61,8 @@ pub struct ServerOptions {
     pub cache_bytes: u64,
     /// How much may be asked, and by whom.
     pub quotas: QuotaOptions,
+    /// Private information retrieval; `None` offers none.
+    pub pir: Option<PirOptions>,
 }
 
 impl Default for ServerOptions {
@@ -85,6 +87,7 @@ impl Default for ServerOptions {
             drain_timeout: Duration::from_secs(30),
             cache_bytes: 256 << 20,
             quotas: QuotaOptions::default(),
+            pir: None,
         }
     }
 }
@@ -143,16 +146,24 @@ impl ServerOptions {
             let bounds = Duration::from_millis(10)..=Duration::from_secs(86_400);
             require(bounds.contains(&time), name, "must be from 10 milliseconds to a day")?;
         }
+        if let Some(pir) = &self.pir {
+            pir.check()?;
+        }
         self.quotas.check()
     }
 
     /// Threads that evaluate.
     pub(super) fn threads(&self) -> usize {
         match self.evaluation_threads {
-            0 => std::thread::available_parallelism().map_or(1, Into::into),
+            0 => cores(),
             chosen => chosen,
         }
     }
+}
+
+/// Cores that there are for us.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
 }
 
 #[cfg(test)]

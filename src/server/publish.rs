@@ -11,9 +11,10 @@ use crate::{
     epoch::Epoch,
     keyring::Keyring,
     oprf::ServerKey,
+    pir::Shape,
     registry,
     store::Generations,
-    wire::{EpochKey, Parameters, ProviderList},
+    wire::{EpochKey, Parameters, ProviderList, pir_shape},
 };
 
 /// Where the last signed sets are remembered.
@@ -61,6 +62,7 @@ pub(super) struct Publisher {
     active: Vec<Epoch>,
     refresh_period_s: u32,
     regions: Vec<String>,
+    pir: Option<Shape>,
     lifetime_s: u64,
     clock: Clock,
     published: Arc<Published>,
@@ -84,6 +86,7 @@ impl Publisher {
             active,
             refresh_period_s: options.refresh_period_s,
             regions: options.regions.clone(),
+            pir: options.pir.as_ref().map(|_| pir_shape(prefix_bits)),
             lifetime_s: options.parameters_lifetime_s,
             clock,
             published,
@@ -131,7 +134,7 @@ impl Publisher {
             epochs: active.map(key).collect(),
             refresh_period_s: self.refresh_period_s,
             regions: self.regions.clone(),
-            pir: None,
+            pir: self.pir,
         };
         let content = blake3::hash(&parameters.sign(self.keyring.identity()).body);
         let lives = |record: &Record| {

@@ -67,6 +67,8 @@ pub(super) enum Room {
     Brief,
     /// Those that last as long as the peer wants, and that anybody may make.
     Lasting,
+    /// Queries for rows: as many as may wait, and each is long.
+    Query,
     /// Those with many claims.
     Bulk,
     /// Those that are told of changes, by the client of everybody.
@@ -109,7 +111,8 @@ impl Route {
             }
             (DISCOVERY, "QueryPir") => {
                 let query = Shape::LARGEST.query_bytes();
-                Some(once(To::Discovery, query + TOKEN_BYTES + SLACK_BYTES))
+                let once = once(To::Discovery, query + TOKEN_BYTES + SLACK_BYTES);
+                Some(Self { room: Room::Query, ..once })
             }
             (QUOTA, "GetLimits" | "GetTokenKeys") => Some(once(To::Quota, SLACK_BYTES)),
             (QUOTA, "IssueTokens") => {
@@ -156,7 +159,7 @@ mod tests {
 
     #[test]
     fn every_declared_method_has_a_route_and_no_other_has() {
-        for method in ["GetParameters", "ListProviders", "Evaluate", "FetchBuckets", "QueryPir"] {
+        for method in ["GetParameters", "ListProviders", "Evaluate", "FetchBuckets"] {
             let route = Route::of(&format!("/blindbook.v1.DiscoveryService/{method}")).unwrap();
             assert!(route.one_message && route.room == Room::Brief, "{method}");
         }
@@ -183,6 +186,8 @@ mod tests {
             let route = Route::of(&format!("/blindbook.v1.AdminService/{method}")).unwrap();
             assert!(route.one_message && route.room == Room::Brief, "{method}");
         }
+        let query = Route::of("/blindbook.v1.DiscoveryService/QueryPir").unwrap();
+        assert!(query.one_message && query.room == Room::Query);
         let room = |path: &str| Route::of(path).unwrap().room;
         assert_eq!(room("/grpc.health.v1.Health/Watch"), Room::Lasting);
         assert_eq!(room("/grpc.health.v1.Health/Check"), Room::Brief);

@@ -42,7 +42,7 @@ pub(super) const STEP_VALUES: usize = DIGITS * 2 * 2 * CHUNK;
 pub(super) const PACKED_VALUES: usize = HALF / CHUNK * STEPS * STEP_VALUES;
 
 /// Most queries that share one pass.
-pub(super) const BATCH: usize = 4;
+pub const BATCH: usize = 4;
 
 /// The samples of a query, as the kernels take them.
 pub(super) struct Samples {

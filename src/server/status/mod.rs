@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 pub(super) use self::registry::refusal;
-use super::{gate::CallError, lookup::LookupError, peer::PeerError};
+use super::{PirError, gate::CallError, lookup::LookupError, peer::PeerError};
 use crate::{oprf::OprfError, store::StoreError, wire::WireError};
 
 /// The domain of every `google.rpc.ErrorInfo`.
@@ -114,6 +114,7 @@ impl From<LookupError> for Status {
                 Refusal::outdated("PREFIX_BITS_CHANGED", "directory_prefix_bits", message)
             }
             LookupError::Oprf(error) => oprf(error),
+            LookupError::Pir(error) => retrieval(&error),
             LookupError::Busy => Refusal::busy("evaluations"),
             LookupError::Store(error) => store(&error),
             LookupError::NoBucket => Refusal::ours("BUCKET_MISSING", &message),
@@ -124,6 +125,27 @@ impl From<LookupError> for Status {
             }
         };
         refusal.status()
+    }
+}
+
+/// A query for a row was not answered.
+fn retrieval(error: &PirError) -> Refusal {
+    let message = error.to_string();
+    match error {
+        PirError::Query(_) => Refusal::invalid("MALFORMED_QUERY", "query", message),
+        PirError::Busy => Refusal::busy("queries"),
+        PirError::NotReady => {
+            let mut refusal = Refusal::new(Code::Unavailable, "PIR_NOT_READY", message);
+            refusal.details.set_retry_info(Some(RETRY_AFTER));
+            refusal
+        }
+        PirError::Store(error) => store(error),
+        PirError::Memory { .. }
+        | PirError::OutOfMemory(_)
+        | PirError::NoBucket
+        | PirError::Stopped => {
+            Refusal::ours("RETRIEVAL_FAILED", "the server could not answer the query")
+        }
     }
 }
 

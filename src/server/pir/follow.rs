@@ -1,0 +1,188 @@
+//! Follows the changes of a partition: what was acknowledged is read from the
+//! store, prepared beside the queries, and put in place between two of them.
+
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    PirError,
+    answers::Answers,
+    make::{number_of, rows_of},
+    pending::Pending,
+};
+use crate::{
+    bucket::BucketNumber,
+    pir::{Follower, Kernel, OutOfMemory, Preparer, Public},
+    server::metrics::Metrics,
+    store::{Store, StoreError},
+    wire::{pir_row, pir_shape},
+};
+
+/// Between two looks at what changed, while nothing does.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Rows that may wait to be put in place: 200 MB.
+const MAX_PENDING: usize = 4096;
+
+type Rows = Vec<(usize, Vec<u8>)>;
+
+/// What changes are prepared with, on a thread that may block.
+struct Bench {
+    follower: Follower,
+    preparer: Preparer,
+    public: Arc<Public>,
+    pending: Pending,
+}
+
+impl Bench {
+    /// Takes in rows that changed, and puts the first that waits in place, with
+    /// those that belong to it. Says how many those were.
+    fn step(
+        &mut self,
+        answers: &Answers,
+        partition: u32,
+        rows: Rows,
+    ) -> Result<usize, OutOfMemory> {
+        let Some(matrix) = answers.matrix(partition) else { return Ok(0) };
+        // Only this thread changes it: nothing comes between what is read here and
+        // what is put in place below.
+        let now = matrix.read().unwrap_or_else(PoisonError::into_inner);
+        for (row, bytes) in rows {
+            let blocks = now.differing(row, &bytes);
+            self.pending.put(row, bytes, &blocks);
+        }
+        let rows = self.pending.take();
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let Self { follower, preparer, public, .. } = self;
+        let change = follower.prepare(&now, public, preparer, &rows, || ());
+        let change = match change {
+            Ok(change) => change,
+            Err(error) => {
+                for (row, bytes) in rows {
+                    let blocks = now.differing(row, &bytes);
+                    self.pending.put(row, bytes, &blocks);
+                }
+                return Err(error);
+            }
+        };
+        drop(now);
+        let spare = matrix.write().unwrap_or_else(PoisonError::into_inner).apply(change);
+        self.preparer.recycle(spare);
+        Ok(rows.len())
+    }
+}
+
+/// What is followed, and who is told.
+#[derive(Clone)]
+pub(super) struct Followed {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) partition: u32,
+    pub(super) answers: Arc<Answers>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Follows one partition.
+pub(super) struct Following {
+    followed: Followed,
+    /// How far the log was read.
+    checkpoint: u64,
+    bench: Option<Bench>,
+    waiting: usize,
+}
+
+impl Following {
+    /// Where the log of a partition ends now: to be asked before its buckets are
+    /// read.
+    pub(super) async fn end_of(store: &dyn Store, partition: u32) -> Result<u64, StoreError> {
+        // No log reaches so far: the answer says where it ends.
+        Ok(store.changes_since(partition, u64::MAX, 1).await?.checkpoint)
+    }
+
+    pub(super) fn new(
+        followed: Followed,
+        checkpoint: u64,
+        follower: Follower,
+        public: Arc<Public>,
+        kernel: Kernel,
+    ) -> Result<Self, PirError> {
+        let preparer = Preparer::new(&public, kernel)?;
+        let bench = Bench { follower, preparer, public, pending: Pending::default() };
+        Ok(Self { followed, checkpoint, bench: Some(bench), waiting: 0 })
+    }
+
+    /// Follows for ever; what fails is tried again. An error is a fault of ours.
+    pub(super) async fn keep(mut self) -> Result<Infallible, PirError> {
+        loop {
+            match self.catch_up().await {
+                Ok(0) => tokio::time::sleep(PERIOD).await,
+                Ok(_) => {}
+                Err(PirError::Stopped) => return Err(PirError::Stopped),
+                Err(error) => {
+                    tracing::error!(%error, "changes are not in private retrieval yet");
+                    tokio::time::sleep(PERIOD).await;
+                }
+            }
+        }
+    }
+
+    /// Reads what changed, and puts in place what waits longest. Says how many rows
+    /// that were.
+    async fn catch_up(&mut self) -> Result<usize, PirError> {
+        let Followed { store, partition, .. } = self.followed.clone();
+        let room = MAX_PENDING.saturating_sub(self.waiting);
+        let mut rows = Vec::new();
+        if room > 0 {
+            let changes = store.changes_since(partition, self.checkpoint, room).await?;
+            if changes.truncated {
+                tracing::warn!("the log of changes was cut: all buckets are read again");
+                self.all_again().await?;
+            }
+            let changed: BTreeSet<BucketNumber> =
+                changes.changes.iter().map(|change| change.number).collect();
+            let bits = store.prefix_bits();
+            for number in changed {
+                let bucket = store.bucket(number).await?.ok_or(PirError::NoBucket)?;
+                rows.push((pir_row(number, bits).1, bucket.entries().to_vec()));
+            }
+            self.checkpoint = changes.checkpoint;
+        }
+        self.step(rows).await
+    }
+
+    /// Holds every row against the store.
+    async fn all_again(&mut self) -> Result<(), PirError> {
+        let Followed { store, partition, .. } = self.followed.clone();
+        let bits = store.prefix_bits();
+        let mut first = 0;
+        while first < pir_shape(bits).rows() && number_of(partition, first, bits).is_some() {
+            let rows = rows_of(store.as_ref(), partition, first).await?;
+            first += rows.len().max(1);
+            self.step(rows).await?;
+            while self.waiting > 0 {
+                self.step(Vec::new()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, rows: Rows) -> Result<usize, PirError> {
+        let mut bench = self.bench.take().ok_or(PirError::Stopped)?;
+        let Followed { answers, partition, .. } = self.followed.clone();
+        let stepped = tokio::task::spawn_blocking(move || {
+            let stepped = bench.step(&answers, partition, rows);
+            (bench, stepped)
+        });
+        let (bench, stepped) = stepped.await.map_err(|_| PirError::Stopped)?;
+        self.waiting = bench.pending.len();
+        self.bench = Some(bench);
+        let count = stepped?;
+        self.followed.metrics.rows_renewed(count);
+        Ok(count)
+    }
+}

@@ -1,0 +1,333 @@
+//! Private information retrieval through a real server: what it answers, what it
+//! refuses, and that it follows the directory while it is asked.
+
+#![cfg(all(feature = "client", feature = "server"))]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints what it saw"
+)]
+
+#[allow(dead_code, reason = "shared by tests, none of which needs all")]
+mod common;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use blindbook::{
+    bucket::{Bucket, BucketNumber, ENTRY_BYTES},
+    pir::{Asked, Public},
+    server::{PirError, PirOptions, Server, ServerError, ServerOptions},
+    store::{Committed, Generations as _},
+    wire::{
+        Parameters, SignedBody, pir_row, pir_seed, pir_shape,
+        proto::{
+            GetParametersRequest, QueryPirRequest, discovery_service_client::DiscoveryServiceClient,
+        },
+    },
+};
+use common::{Directory, Running};
+use rand::RngExt as _;
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Status, transport::Channel};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_types::StatusExt as _;
+
+/// A matrix takes a second or many to make.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Within this what was acknowledged is found, on a machine that has much else to
+/// do. What it takes on a quiet one `blindbook bench --mode pir` tells.
+const VISIBLE: Duration = Duration::from_secs(60);
+
+type Client = DiscoveryServiceClient<Channel>;
+
+/// One matrix at a time: each takes two gigabytes.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn options(pir: PirOptions) -> ServerOptions {
+    ServerOptions { pir: Some(pir), ..ServerOptions::default() }
+}
+
+async fn is_ready(server: &Running) -> bool {
+    let mut health = HealthClient::new(server.channel().await);
+    let status = health.check(HealthCheckRequest::default()).await.unwrap().into_inner().status;
+    status == i32::from(ServingStatus::Serving)
+}
+
+async fn ready(server: &Running) {
+    let waiting = async {
+        while !is_ready(server).await {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("ready in time");
+}
+
+struct Asker {
+    public: Arc<Public>,
+    bits: u32,
+}
+
+impl Asker {
+    fn of(directory: &Directory) -> Self {
+        let seed = pir_seed(directory.keyring.directory());
+        let public = Arc::new(Public::expand(&seed, pir_shape(directory.bits)));
+        Self { public, bits: directory.bits.get().into() }
+    }
+
+    fn ask(&self, number: BucketNumber, directory: &Directory) -> (Asked, QueryPirRequest) {
+        let (partition, row) = pir_row(number, directory.bits);
+        let asked = Asked::new(&self.public, row, &mut rand::rng()).unwrap();
+        let request = QueryPirRequest {
+            epoch: 1,
+            directory_prefix_bits: self.bits,
+            partition: Some(partition),
+            query: asked.query().to_vec().into(),
+            ..QueryPirRequest::default()
+        };
+        (asked, request)
+    }
+
+    async fn row(
+        &self,
+        client: &mut Client,
+        directory: &Directory,
+        number: BucketNumber,
+    ) -> Result<Vec<u8>, Status> {
+        let (asked, request) = self.ask(number, directory);
+        let answer = client.query_pir(request).await?.into_inner().answer;
+        Ok(asked.decode(&answer).unwrap())
+    }
+}
+
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bucket_is_had_by_its_row_and_what_is_no_query_is_refused() {
+    let _one = ONE.lock();
+    let directory = Directory::new(3, 2).await;
+    let server = directory.serve(options(PirOptions::default())).await;
+    let mut client = server.client().await;
+    let asker = Asker::of(&directory);
+    let numbers: Vec<_> = directory.bits.numbers().collect();
+
+    // Until the matrix is made the server says so, and is not ready.
+    let early = asker.row(&mut client, &directory, numbers[0]).await;
+    if let Err(status) = &early {
+        assert_eq!((status.code(), reason(status).as_str()), (Code::Unavailable, "PIR_NOT_READY"));
+        assert!(status.get_details_retry_info().is_some());
+    }
+    ready(&server).await;
+
+    let parameters = client.get_parameters(GetParametersRequest {}).await.unwrap();
+    let signed = SignedBody::try_from(parameters.into_inner()).unwrap();
+    let identity = directory.keyring.identity().verifying_key();
+    let offered = Parameters::verify(&signed, &identity).unwrap().pir;
+    assert_eq!(offered, Some(pir_shape(directory.bits)));
+
+    for number in &numbers {
+        let row = asker.row(&mut client, &directory, *number).await.unwrap();
+        assert!(row == *directory.bucket(*number, 1).entries(), "{}", number.get());
+    }
+
+    let (_, good) = asker.ask(numbers[5], &directory);
+    let refused: [(&str, Code, &str, fn(&mut QueryPirRequest)); 6] = [
+        ("short", Code::InvalidArgument, "FIELD_LENGTH", |r| r.query = r.query.slice(1..)),
+        ("a residue", Code::InvalidArgument, "MALFORMED_QUERY", |r| {
+            let mut bytes = r.query.to_vec();
+            bytes.iter_mut().rev().take(1000).for_each(|byte| *byte = 0xff);
+            r.query = bytes.into();
+        }),
+        ("partition", Code::InvalidArgument, "FIELD_RULE", |r| r.partition = Some(1)),
+        ("epoch", Code::FailedPrecondition, "EPOCH_NOT_ACTIVE", |r| r.epoch = 9),
+        ("no epoch", Code::InvalidArgument, "FIELD_RULE", |r| r.epoch = 0),
+        ("bits", Code::FailedPrecondition, "PREFIX_BITS_CHANGED", |r| {
+            r.directory_prefix_bits = 2;
+            let beyond = r.query.len() - (8 - 4) * 26 / 8;
+            r.query = r.query.slice(..beyond);
+        }),
+    ];
+    for (what, code, expected, alter) in refused {
+        let mut bad = good.clone();
+        alter(&mut bad);
+        let status = client.query_pir(bad).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (code, expected), "{what}");
+    }
+    client.query_pir(good).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_queue_queries_are_refused_and_the_others_and_buckets_are_answered() {
+    let _one = ONE.lock();
+    let directory = Directory::new(2, 1).await;
+    let pir = PirOptions { threads: 1, max_waiting: 2, ..PirOptions::default() };
+    let server = directory.serve(options(pir)).await;
+    ready(&server).await;
+    let asker = Arc::new(Asker::of(&directory));
+    let directory = Arc::new(directory);
+    let number = BucketNumber::new(3, directory.bits).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        let (asker, directory) = (asker.clone(), directory.clone());
+        let mut client = server.client().await;
+        tasks.spawn(async move {
+            let row = asker.row(&mut client, &directory, number).await?;
+            assert!(row == *directory.bucket(number, 1).entries());
+            Ok::<_, Status>(())
+        });
+    }
+    let mut refused = 0;
+    let mut answered = 0;
+    while let Some(ended) = tasks.join_next().await {
+        match ended.unwrap() {
+            Ok(()) => answered += 1,
+            Err(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+                assert!(status.get_details_retry_info().is_some());
+                refused += 1;
+            }
+        }
+    }
+    assert!(answered > 0 && refused > 0, "{answered} answered, {refused} refused");
+    asker.row(&mut server.client().await, &directory, number).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_needs_more_memory_is_not_served() {
+    let directory = Directory::new(2, 1).await;
+    let pir = PirOptions { memory_bytes: 1 << 30, ..PirOptions::default() };
+    let opened = Server::open(
+        directory.generations.clone(),
+        directory.keyring.clone(),
+        options(pir),
+        blindbook::server::Clock::system(),
+    );
+    let refused = opened.await.unwrap_err();
+    assert!(matches!(refused, ServerError::Pir(PirError::Memory { .. })));
+    let text = refused.to_string();
+    assert!(text.contains("1 partitions of 4 rows") && text.contains("1.0 GiB"), "{text}");
+}
+
+/// The bucket as it is with a version: each overwrote one entry, as a claim does.
+fn entries(directory: &Directory, number: BucketNumber, version: u64) -> Vec<u8> {
+    let mut entries = directory.bucket(number, 1).entries().to_vec();
+    for version in 2..=version {
+        let written = directory.bucket(number, version);
+        let slot = usize::from(written.entries()[0]) * ENTRY_BYTES;
+        let slot = slot..slot + ENTRY_BYTES;
+        entries[slot.clone()].copy_from_slice(&written.entries()[slot]);
+    }
+    entries
+}
+
+fn bucket(directory: &Directory, number: BucketNumber, version: u64) -> Bucket {
+    let signed = directory.bucket(number, version);
+    Bucket::sign(
+        signed.epoch,
+        directory.bits,
+        number,
+        version,
+        entries(directory, number, version).into(),
+        directory.keyring.directory(),
+        directory.keyring.identity(),
+    )
+    .unwrap()
+}
+
+/// While buckets change and queries run, each answer is one state of its bucket,
+/// no older than what was acknowledged some time before it was asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_are_found_in_time_and_no_answer_mixes_two_states() {
+    const TIME: Duration = Duration::from_secs(10);
+    const AFTERWARDS: Duration = Duration::from_secs(5);
+    let _one = ONE.lock();
+    let directory = Arc::new(Directory::new(7, 1).await);
+    let server = directory.serve(options(PirOptions::default())).await;
+    ready(&server).await;
+    let asker = Arc::new(Asker::of(&directory));
+    let store = directory.generations.current().await.unwrap().unwrap();
+    let numbers: Vec<_> = directory.bits.numbers().collect();
+    // By bucket, when each version was acknowledged, from version 1 on.
+    let begun = Instant::now();
+    let acknowledged: Arc<Mutex<HashMap<u32, Vec<Instant>>>> = Arc::default();
+    for number in &numbers {
+        acknowledged.lock().unwrap().insert(number.get(), vec![begun]);
+    }
+
+    let writer = {
+        let (directory, acknowledged) = (directory.clone(), acknowledged.clone());
+        let numbers = numbers.clone();
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            while begun.elapsed() < TIME {
+                ticks.tick().await;
+                let number = numbers[rand::rng().random_range(0..numbers.len())];
+                let version = acknowledged.lock().unwrap()[&number.get()].len() as u64;
+                let next = bucket(&directory, number, version + 1);
+                let committed = store.commit(next, version, Vec::new()).await.unwrap();
+                assert!(matches!(committed, Committed::Done { .. }));
+                let mut all = acknowledged.lock().unwrap();
+                all.get_mut(&number.get()).unwrap().push(Instant::now());
+            }
+        })
+    };
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let (directory, acknowledged) = (directory.clone(), acknowledged.clone());
+        let (numbers, asker) = (numbers.clone(), asker.clone());
+        let mut client = server.client().await;
+        readers.spawn(async move {
+            let (mut seen, mut latest) = (0, Duration::ZERO);
+            while begun.elapsed() < TIME + AFTERWARDS {
+                let number = numbers[rand::rng().random_range(0..numbers.len())];
+                let asked = Instant::now();
+                let row = asker.row(&mut client, &directory, number).await.unwrap();
+                let times = acknowledged.lock().unwrap()[&number.get()].clone();
+                // One more may be committed and not acknowledged yet.
+                let versions = 1..=times.len() as u64 + 1;
+                let version = versions
+                    .rev()
+                    .find(|version| entries(&directory, number, *version) == row)
+                    .expect("an answer is a whole state of its bucket");
+                let next = times.get(usize::try_from(version).unwrap());
+                if let Some(next) = next {
+                    let late = asked.saturating_duration_since(*next);
+                    latest = latest.max(late);
+                    assert!(late < VISIBLE, "a change is not found after {late:?}");
+                }
+                seen += 1;
+            }
+            (seen, latest)
+        });
+    }
+    writer.await.unwrap();
+    let (mut seen, mut latest) = (0, Duration::ZERO);
+    while let Some(ended) = readers.join_next().await {
+        let (of_one, late) = ended.unwrap();
+        seen += of_one;
+        latest = latest.max(late);
+    }
+    assert!(seen > 50, "{seen} queries");
+    println!("{seen} queries; a change was found {latest:?} after it was acknowledged at the latest");
+    // In the end everything is there.
+    sleep(VISIBLE.saturating_sub(AFTERWARDS).min(AFTERWARDS)).await;
+    let mut client = server.client().await;
+    for number in &numbers {
+        let last = acknowledged.lock().unwrap()[&number.get()].len() as u64;
+        let row = asker.row(&mut client, &directory, *number).await.unwrap();
+        assert!(row == entries(&directory, *number, last));
+    }
+    server.stop().await;
+}
