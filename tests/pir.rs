@@ -320,7 +320,9 @@ async fn changes_are_found_in_time_and_no_answer_mixes_two_states() {
         latest = latest.max(late);
     }
     assert!(seen > 50, "{seen} queries");
-    println!("{seen} queries; a change was found {latest:?} after it was acknowledged at the latest");
+    println!(
+        "{seen} queries; a change was found {latest:?} after it was acknowledged at the latest"
+    );
     // In the end everything is there.
     sleep(VISIBLE.saturating_sub(AFTERWARDS).min(AFTERWARDS)).await;
     let mut client = server.client().await;

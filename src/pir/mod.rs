@@ -25,7 +25,8 @@ pub use self::{
     kernels::Kernel,
     parameters::{
         BLOCK_ANSWER_BYTES, BODY_BITS, COINS, DIGIT_BITS, DIGITS, KEY_BITS, KEYS_BYTES, MASK_BITS,
-        MAX_ROW_BYTES, MAX_ROWS, MIN_ROWS, Noise, PREPARER_BYTES, Q, RING, SAMPLE_BITS, Shape, ShapeError,
+        MAX_ROW_BYTES, MAX_ROWS, MIN_ROWS, Noise, PREPARER_BYTES, Q, RING, SAMPLE_BITS, Shape,
+        ShapeError,
     },
     public::Public,
 };

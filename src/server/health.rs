@@ -26,7 +26,10 @@ pub(super) struct Health {
 enum State {
     /// What is said of the directory is in date, and what answers from memory is
     /// made.
-    Ready { published: bool, prepared: bool },
+    Ready {
+        published: bool,
+        prepared: bool,
+    },
     Stopping,
 }
 

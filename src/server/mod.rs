@@ -205,9 +205,10 @@ impl Server {
             QuotaError::Store(error) => ServerError::Store(error),
             _ => ServerError::TokenKey,
         })?;
-        let pir = options.pir.as_ref().map(|pir| {
-            Pir::new(store.clone(), *keyring.directory(), pir, metrics.clone())
-        });
+        let pir = options
+            .pir
+            .as_ref()
+            .map(|pir| Pir::new(store.clone(), *keyring.directory(), pir, metrics.clone()));
         let pir = pir.transpose()?;
         let lookup = Lookup::new(store, keyring.clone(), active, signed, quotas, pir, &options);
         let (transcript, partners, registry) = (None, None, None);

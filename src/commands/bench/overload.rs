@@ -1,8 +1,9 @@
 //! Ten times as much as the server can do: how much of it is still done.
 //!
 //! The server is a process of its own, on one processor where the system lets us
-//! choose; the load comes from one thread. A unit of work is a batch of 32
-//! elements, 16 lookups. At saturation as many wait as keep the server busy; in
+//! choose; the load comes from one thread. A unit of work is a batch of elements,
+//! two for each lookup: a refusal costs the server the same whatever it refuses,
+//! so that the ratio is told for several sizes. At saturation as many wait as keep the server busy; in
 //! the overload requests are sent on time, ten times as many as were answered at
 //! saturation, whatever becomes of those before. Goodput counts what is answered
 //! within a second.
@@ -38,8 +39,9 @@ use super::{
     step,
 };
 
-/// Elements of one batch.
-const ELEMENTS: usize = 32;
+/// Elements of one batch; the last is that of an address book, and the one that
+/// counts.
+const ELEMENTS: [usize; 3] = [8, 32, 128];
 
 const CONNECTIONS: usize = 24;
 
@@ -49,7 +51,7 @@ const SATURATING: usize = 32;
 /// How much more than it can do the server is asked.
 const TIMES: f64 = 10.0;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(2);
 
 /// How often requests of the overload are sent.
@@ -64,9 +66,18 @@ const MAX_US: u64 = 60_000_000;
 /// What was measured.
 #[derive(Serialize)]
 pub(super) struct Overload {
-    elements_per_request: usize,
     /// Whether the server had a processor of its own.
     pinned: bool,
+    batches: Vec<OfBatches>,
+    #[serde(skip)]
+    pub(super) ratio: f64,
+}
+
+/// What was measured with batches of one size.
+#[derive(Serialize)]
+struct OfBatches {
+    elements_per_request: usize,
+    goodput_vs_saturation: f64,
     saturation_per_s: f64,
     offered_per_s: f64,
     goodput_per_s: f64,
@@ -77,26 +88,32 @@ pub(super) struct Overload {
     refusal_p99_us: u64,
     memory_saturated: Option<Memory>,
     memory_overloaded: Option<Memory>,
-    #[serde(skip)]
-    pub(super) ratio: f64,
 }
 
 impl Overload {
     pub(super) fn rows(&self) -> Vec<Row> {
-        vec![
+        let server = if self.pinned { "on one processor" } else { "not pinned: no taskset" };
+        let mut rows = vec![Row::new("server", server)];
+        rows.extend(self.batches.iter().flat_map(OfBatches::rows));
+        rows
+    }
+}
+
+impl OfBatches {
+    fn rows(&self) -> [Row; 5] {
+        [
             Row::new(
-                format!("batches of {ELEMENTS}/s at saturation"),
-                format!(
-                    "{:.0}; server {}",
-                    self.saturation_per_s,
-                    if self.pinned { "on one processor" } else { "not pinned: no taskset" }
-                ),
+                format!("batches of {}/s at saturation", self.elements_per_request),
+                format!("{:.0}", self.saturation_per_s),
             ),
             Row::new(
                 format!("at {:.0} offered/s", self.offered_per_s),
                 format!(
-                    "{:.0} answered in time, {:.0} refused, {:.0} late",
-                    self.goodput_per_s, self.refused_per_s, self.late_per_s
+                    "{:.0} answered in time ({:.2}), {:.0} refused, {:.0} late",
+                    self.goodput_per_s,
+                    self.goodput_vs_saturation,
+                    self.refused_per_s,
+                    self.late_per_s
                 ),
             ),
             Row::new(
@@ -161,10 +178,22 @@ enum Refused {
 pub(super) fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Overload> {
     step("ten times as much as the server can do")?;
     let (server, pinned) = Process::serve_on_one(directory, data)?;
+    let measure = |elements| measure_with(directory, &server, elements);
+    let batches = ELEMENTS.into_iter().map(measure).collect::<anyhow::Result<Vec<_>>>()?;
+    let ratio = batches.last().map_or(f64::NAN, |last| last.goodput_vs_saturation);
+    Ok(Overload { pinned, batches, ratio })
+}
+
+fn measure_with(
+    directory: &Directory,
+    server: &Process,
+    elements_per_request: usize,
+) -> anyhow::Result<OfBatches> {
     let url = format!("https://{}", server.address);
     let ca = directory.tls.ca.clone();
     let epoch = directory.keyring.newest().get();
-    let inputs: Vec<String> = (0..ELEMENTS).map(|n| format!("acct:u{n}@bench.example")).collect();
+    let inputs: Vec<String> =
+        (0..elements_per_request).map(|n| format!("acct:u{n}@bench.example")).collect();
     let blinded = BlindedBatch::blind(&inputs, &mut rand::rng())?;
     let elements = blinded.blinded_elements().to_vec();
     let request =
@@ -208,9 +237,9 @@ pub(super) fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Over
         let all: f64 = overloads.iter().map(|round| rate(count(round), round.time)).sum();
         all / overloads.len() as f64
     };
-    Ok(Overload {
-        elements_per_request: ELEMENTS,
-        pinned,
+    Ok(OfBatches {
+        elements_per_request,
+        goodput_vs_saturation: rates.ratio(),
         saturation_per_s: rates.theirs(),
         offered_per_s: per_s(|round| round.sent),
         goodput_per_s: rates.ours(),
@@ -220,7 +249,6 @@ pub(super) fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Over
         refusal_p99_us: refusals.value_at_quantile(0.99),
         memory_saturated: at_saturation,
         memory_overloaded: at_overload,
-        ratio: rates.ratio(),
     })
 }
 

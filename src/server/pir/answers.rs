@@ -159,9 +159,8 @@ impl AtWork<'_> {
         }
         let firsts = waiting.iter_mut().enumerate().filter(|(_, queue)| !queue.is_empty());
         let next = firsts.min_by_key(|(_, queue)| queue.front().map(|waiting| waiting.since));
-        let batch = next.map(|(partition, queue)| {
-            (partition, queue.drain(..queue.len().min(BATCH)).collect())
-        });
+        let batch = next
+            .map(|(partition, queue)| (partition, queue.drain(..queue.len().min(BATCH)).collect()));
         if batch.is_none() {
             *running -= 1;
             self.left = true;

@@ -133,10 +133,7 @@ fn prepare(
     }
     all.sort_unstable_by_key(|(number, ..)| *number);
     let (blocks, hints) = all.into_iter().map(|(_, block, hint)| (block, hint)).unzip();
-    Ok(Made {
-        matrix: Matrix::new(shape, kernel, blocks),
-        follower: Follower::new(shape, hints),
-    })
+    Ok(Made { matrix: Matrix::new(shape, kernel, blocks), follower: Follower::new(shape, hints) })
 }
 
 /// Makes the matrix of a partition.

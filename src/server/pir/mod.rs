@@ -16,11 +16,11 @@ use std::{convert::Infallible, sync::Arc};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
+pub use self::options::PirOptions;
 use self::{
     answers::Answers,
     follow::{Followed, Following},
 };
-pub use self::options::PirOptions;
 use super::{ServerError, metrics::Metrics};
 use crate::{
     bucket::DirectoryId,

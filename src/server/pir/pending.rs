@@ -55,8 +55,7 @@ impl Pending {
         let mut groups = oldest.groups.clone();
         loop {
             let joined = self.rows.values().filter(|row| !row.groups.is_disjoint(&groups));
-            let all: BTreeSet<usize> =
-                joined.flat_map(|row| row.groups.iter().copied()).collect();
+            let all: BTreeSet<usize> = joined.flat_map(|row| row.groups.iter().copied()).collect();
             if all.len() == groups.len() {
                 break;
             }
