@@ -266,7 +266,24 @@ pub enum ClientError {
     )]
     TokensForged,
 
+    /// The answer to a query for a row has another length than all have.
+    #[error("the server's answer to a query for a row is malformed: its operator must know")]
+    RowMalformed,
+    /// The directory offered private information retrieval, and does not any more.
+    #[error(
+        "the directory offered private information retrieval before and does not any more, so that \
+         lookups would tell it more than they did: ask its operator why; choose the mode bucket \
+         only if you accept that"
+    )]
+    RetrievalWithdrawn,
+
     // Client and server do not fit each other.
+    /// The caller wants private information retrieval, and there is none.
+    #[error(
+        "the directory offers no private information retrieval: nothing was asked; choose another \
+         mode, or another directory"
+    )]
+    NoRetrieval,
     /// Well signed, but not what this version reads.
     #[error(
         "the token keys are not of the kind this client reads ({0}): bring client and server to \
@@ -425,11 +442,14 @@ impl ClientError {
             | Self::ProviderKeyChanged { .. }
             | Self::InvalidationsMalformed(_)
             | Self::TokenKeysForged
-            | Self::TokensForged => Fault::Server,
+            | Self::TokensForged
+            | Self::RowMalformed
+            | Self::RetrievalWithdrawn => Fault::Server,
             Self::TokenKeysMalformed(_)
             | Self::ParametersMalformed(_)
             | Self::ProvidersMalformed(_)
             | Self::DirectoryTooDeep { .. }
+            | Self::NoRetrieval
             | Self::CallRefused(_) => Fault::Incompatible,
             Self::Unreachable(_)
             | Self::DeadlineExceeded(_)
@@ -445,6 +465,17 @@ impl ClientError {
             | Self::Input(_) => Fault::Caller,
             Self::State(_) | Self::StateDamaged(_) | Self::Computation => Fault::Ours,
         }
+    }
+
+    /// Whether it is of one identifier's mapping, and says nothing of the others.
+    #[must_use]
+    pub const fn concerns_one(&self) -> bool {
+        matches!(
+            self,
+            Self::MappingForged { .. }
+                | Self::ProviderUnknown { .. }
+                | Self::ProviderKeyChanged { .. }
+        )
     }
 
     /// A failed call. The server's message is dropped: it could hold anything,

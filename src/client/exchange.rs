@@ -50,7 +50,7 @@ impl From<ClientError> for Failed {
 }
 
 impl Failed {
-    fn call(status: Status, answered: bool) -> Self {
+    pub(super) fn call(status: Status, answered: bool) -> Self {
         match status.code() {
             Code::FailedPrecondition => Self::Stale(Stale::Refused),
             _ => Self::Call { status, answered },
@@ -141,7 +141,7 @@ impl Lookups {
         Ok(Exchanged { buckets: fetched.buckets, marks, outputs })
     }
 
-    async fn evaluate(
+    pub(super) async fn evaluate(
         &self,
         mut stub: Stub,
         elements: usize,
@@ -211,7 +211,10 @@ impl Lookups {
 }
 
 /// What two calls that went out at once brought, or why they failed.
-fn both<A, B>(evaluated: Result<A, Failed>, fetched: Result<B, Failed>) -> Result<(A, B), Failed> {
+pub(super) fn both<A, B>(
+    evaluated: Result<A, Failed>,
+    fetched: Result<B, Failed>,
+) -> Result<(A, B), Failed> {
     match (evaluated, fetched) {
         (Ok(evaluations), Ok(fetched)) => Ok((evaluations, fetched)),
         (Err(stale @ Failed::Stale(_)), _) | (_, Err(stale @ Failed::Stale(_))) => Err(stale),
@@ -225,7 +228,7 @@ fn both<A, B>(evaluated: Result<A, Failed>, fetched: Result<B, Failed>) -> Resul
 }
 
 /// Verifies the proof of every epoch that was evaluated.
-fn finalize(
+pub(super) fn finalize(
     blinded: &Blinded,
     evaluations: Vec<Evaluation>,
     view: &View,

@@ -20,7 +20,9 @@ use super::{
     decoys::{Decoy, SharedDecoys},
     directory::{Directory, View},
     exchange::{Exchanged, Failed, OutputsByEpoch},
+    options::Mode,
     question::{Asked, Blinded, Question, batches},
+    retrieval::{Offer, PublicParts, Way},
     tokens::Wallet,
     versions::Versions,
 };
@@ -43,6 +45,10 @@ pub(super) struct Lookups {
     pub(super) clock: Clock,
     /// What pays for evaluations, where they cost something.
     pub(super) wallet: Option<Wallet>,
+    /// How lookups are hidden, if the caller says.
+    pub(super) mode: Option<Mode>,
+    pub(super) offer: Offer,
+    pub(super) public: Arc<PublicParts>,
 }
 
 /// When the network is asked.
@@ -68,7 +74,12 @@ impl Lookups {
         self.cache.get(sii.as_bytes(), now_s, period_s)?.outcome(now_s)
     }
 
-    pub(super) async fn many(&self, siis: &[Sii], when: When) -> Result<Vec<Outcome>, ClientError> {
+    pub(super) async fn many(
+        self: &Arc<Self>,
+        siis: &[Sii],
+        when: When,
+        way: Way,
+    ) -> Result<Vec<Outcome>, ClientError> {
         let now_s = self.clock.now_s();
         let mut places: HashMap<&Sii, usize> = HashMap::with_capacity(siis.len());
         let mut results: Vec<Option<Outcome>> = Vec::with_capacity(siis.len());
@@ -83,7 +94,7 @@ impl Lookups {
                         When::Now => None,
                     };
                     if cached.is_none() {
-                        asked.push(Asked::Contact(place, sii.clone()));
+                        asked.push((place, sii.clone()));
                     }
                     results.push(cached);
                     place
@@ -91,7 +102,15 @@ impl Lookups {
             })
             .collect();
         if !asked.is_empty() {
-            for (place, result) in self.ask_all(asked, when, now_s).await? {
+            let answered = match way {
+                Way::Retrieval => self.retrieve_many(asked, now_s).await?,
+                Way::Bucket => {
+                    let contacts = asked.into_iter();
+                    let asked = contacts.map(|(place, sii)| Asked::Contact(place, sii)).collect();
+                    self.ask_all(asked, when, now_s).await?
+                }
+            };
+            for (place, result) in answered {
                 if let Some(slot) = results.get_mut(place) {
                     *slot = Some(result);
                 }
@@ -208,12 +227,15 @@ impl Lookups {
     }
 
     /// The outputs of a batch under every active epoch, if all are known.
-    fn known(&self, question: &Question, view: &View) -> Option<OutputsByEpoch> {
+    pub(super) fn known(&self, question: &Question, view: &View) -> Option<OutputsByEpoch> {
         let epochs: Vec<Epoch> = view.parameters.epochs.iter().map(|known| known.epoch).collect();
         self.cache.outputs(question.inputs(), &epochs)
     }
 
-    async fn blind(&self, question: &Arc<Question>) -> Result<Arc<Blinded>, ClientError> {
+    pub(super) async fn blind(
+        &self,
+        question: &Arc<Question>,
+    ) -> Result<Arc<Blinded>, ClientError> {
         let (question, circle) = (Arc::clone(question), self.circle.clone());
         let blind = move || Blinded::new(&question, circle.as_ref(), &mut rand::rng());
         Ok(Arc::new(blocking(blind).await?))

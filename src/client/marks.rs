@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use super::versions::Place;
@@ -25,9 +26,17 @@ const RECENT: usize = 8192;
 /// The version of a bucket of which any version may be out of date.
 const EVERYTHING: u64 = u64::MAX;
 
+/// How far a row that is retrieved may be behind its bucket: the server has ten
+/// seconds to follow a change, and the change may be told before.
+const BEHIND: Duration = Duration::from_secs(60);
+
 /// The highest version that an invalidation named; 0 for none.
 #[derive(Default)]
-pub(super) struct Mark(AtomicU64);
+pub(super) struct Mark {
+    version: AtomicU64,
+    /// When it was told.
+    raised: Mutex<Option<Instant>>,
+}
 
 impl Mark {
     /// Whether an answer of this version is out of date.
@@ -36,11 +45,22 @@ impl Mark {
     }
 
     pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The version that a row counts as which is asked for now and does not say
+    /// its own: after a change that was just told it may still be the one before,
+    /// and counts as out of date.
+    pub(super) fn settled(&self) -> u64 {
+        let raised = *self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = raised.is_some_and(|raised| raised.elapsed() < BEHIND);
+        self.get().saturating_sub(is_new.into())
     }
 
     fn raise(&self, version: u64) {
-        self.0.fetch_max(version, Ordering::AcqRel);
+        if self.version.fetch_max(version, Ordering::AcqRel) < version {
+            *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
     }
 }
 
@@ -93,10 +113,10 @@ impl Marks {
     pub(super) fn restore(&self, place: Place, version: u64) -> Arc<Mark> {
         if version == EVERYTHING {
             // An answer that came later may be of the same bucket, and good.
-            return Arc::new(Mark(EVERYTHING.into()));
+            return Arc::new(Mark { version: EVERYTHING.into(), raised: Mutex::default() });
         }
         let mark = self.table().mark(place);
-        mark.raise(version);
+        mark.version.fetch_max(version, Ordering::AcqRel);
         mark
     }
 
@@ -153,6 +173,19 @@ mod tests {
         assert!(!one.is_after(5));
         marks.changed(bits(21), &[Invalidation { number: number(1), version: 9 }]);
         assert_eq!(one.get(), 5);
+    }
+
+    #[test]
+    fn a_row_that_is_asked_for_right_after_a_change_counts_as_the_one_before() {
+        let marks = Marks::default();
+        let one = mark(&marks, 1);
+        assert!(!one.is_after(one.settled()));
+        change(&marks, 1, 5);
+        assert!(one.is_after(one.settled()));
+        *one.raised.lock().unwrap() = Instant::now().checked_sub(BEHIND);
+        assert!(!one.is_after(one.settled()));
+        // What was told before this process began is long past.
+        assert_eq!(marks.restore((bits(20), number(2)), 7).settled(), 7);
     }
 
     #[test]

@@ -77,6 +77,7 @@ mod options;
 mod pins;
 mod question;
 pub mod registry;
+mod retrieval;
 mod state;
 pub mod tokens;
 mod versions;
@@ -86,7 +87,7 @@ use std::{fmt, sync::Arc};
 pub use answer::{Answer, Distrust, Found, Unverified};
 pub use error::{ClientError, Fault};
 pub use follow::{Follower, Link};
-pub use options::{ClientCertificate, ClientOptions, Reconnect};
+pub use options::{ClientCertificate, ClientOptions, Mode, Reconnect};
 pub use state::{FolderState, MemoryState, Part, Shard, State, StateError};
 
 pub use crate::{bucket::Circle, clock::Clock};
@@ -98,6 +99,7 @@ use self::{
     directory::Directory,
     follow::Following,
     lookup::{Lookups, When},
+    retrieval::{Offer, Way},
     state::Parts,
     tokens::Wallet,
     versions::Versions,
@@ -140,15 +142,28 @@ impl Client {
         let following =
             Following::load(&pool, &cache, &parts, options.reconnect, clock.clone()).await?;
         let directory = Directory::open(&options, &pool, &parts).await?;
-        let pinned = options.max_prefix_bits;
+        let (pinned, mode) = (options.max_prefix_bits, options.mode);
+        let offer = Offer::load(&parts).await?;
         let wallet = match options.tokens.clone() {
             Some(supply) => {
                 Some(Wallet::load(supply, &pool, options.identity, &parts, clock.clone()).await?)
             }
             None => None,
         };
-        let lookups =
-            Lookups { pool, directory, versions, decoys, cache, circle, pinned, clock, wallet };
+        let lookups = Lookups {
+            pool,
+            directory,
+            versions,
+            decoys,
+            cache,
+            circle,
+            pinned,
+            clock,
+            wallet,
+            mode,
+            offer,
+            public: Arc::default(),
+        };
         Ok(Self { lookups: Arc::new(lookups), following })
     }
 
@@ -193,7 +208,7 @@ impl Client {
         &self,
         siis: &[Sii],
     ) -> Result<Vec<Result<Arc<Answer>, ClientError>>, ClientError> {
-        self.lookups.many(siis, When::Due).await
+        self.all(siis, When::Due).await
     }
 
     /// Looks many identifiers up in the directory, whatever is cached.
@@ -204,7 +219,7 @@ impl Client {
         &self,
         siis: &[Sii],
     ) -> Result<Vec<Result<Arc<Answer>, ClientError>>, ClientError> {
-        self.lookups.many(siis, When::Now).await
+        self.all(siis, When::Now).await
     }
 
     /// Follows the directory's changes while [`Follower::run`] runs, so that
@@ -241,7 +256,20 @@ impl Client {
         {
             return outcome;
         }
-        let mut answers = self.lookups.many(std::slice::from_ref(sii), when).await?;
+        let way = self.lookups.way().await?;
+        let mut answers = self.lookups.many(std::slice::from_ref(sii), when, way).await?;
         answers.pop().ok_or(ClientError::Computation)?
+    }
+
+    async fn all(
+        &self,
+        siis: &[Sii],
+        when: When,
+    ) -> Result<Vec<Result<Arc<Answer>, ClientError>>, ClientError> {
+        let way = match self.lookups.mode {
+            Some(Mode::Pir) => self.lookups.way().await?,
+            Some(Mode::Bucket) | None => Way::Bucket,
+        };
+        self.lookups.many(siis, when, way).await
     }
 }

@@ -53,6 +53,10 @@ pub struct ClientOptions {
     /// How many answers are kept, the oldest going first; with 0 each lookup
     /// asks the network.
     pub cached_answers: usize,
+    /// How lookups are hidden. `None`: single ones by private information retrieval
+    /// where the directory offers it, all others in buckets; a directory that once
+    /// offered it cannot take it back unnoticed.
+    pub mode: Option<Mode>,
     /// Where anonymous tokens come from, for a directory that asks for them; the
     /// evaluations of a client without are not paid for.
     pub tokens: Option<TokenSupply>,
@@ -60,6 +64,18 @@ pub struct ClientOptions {
     pub reconnect: Reconnect,
     /// What time it is.
     pub clock: Clock,
+}
+
+/// How lookups are hidden from the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Among the people whose hash begins alike: the directory learns a prefix.
+    Bucket,
+    /// By private information retrieval: it learns which of its partitions, of ten
+    /// million people, and nothing where there is one. What comes bears no version:
+    /// an old answer, or one that withholds, is not noticed. Lookups cost the
+    /// directory much more, and are never answered in buckets instead.
+    Pir,
 }
 
 /// The certificate of a partner that looks up for itself.
@@ -110,6 +126,7 @@ impl ClientOptions {
             provider_keys: Vec::new(),
             circle: None,
             cached_answers: CACHED_ANSWERS,
+            mode: None,
             tokens: None,
             reconnect: Reconnect::default(),
             clock: Clock::system(),

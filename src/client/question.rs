@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::{ClientError, cache::Outputs, decoys::Decoy};
 use crate::{
     bucket::{BucketNumber, Circle, Placement, PrefixBits, circle::oprf_input},
+    epoch::Epoch,
     identifier::Sii,
     oprf::{BlindedBatch, Output},
     secret::Secret,
@@ -95,6 +96,11 @@ impl Question {
         self.asked.iter().zip(&self.placements)
     }
 
+    /// Where the first lookup's bucket lies.
+    pub(super) fn placement(&self) -> Option<&Placement> {
+        self.placements.first()
+    }
+
     /// How many tokens its evaluation costs: one for each lookup.
     pub(super) const fn tokens(&self) -> usize {
         self.asked.len() * ELEMENTS_PER_LOOKUP / ELEMENTS_PER_TOKEN
@@ -135,10 +141,7 @@ impl Question {
             Some(place * beneath + here.iter().position(|beneath| *beneath == number)?)
         });
         let right = right.collect();
-        let evaluate = blinded.map(|blinded| {
-            let blinded_elements = blinded.batch.blinded_elements().to_vec().into();
-            Evaluate { epoch, blinded_elements, tokens: Bytes::new() }.into()
-        });
+        let evaluate = blinded.map(|blinded| blinded.request(epoch));
         Ok(Requests { evaluate, fetch: fetch.into(), numbers, right })
     }
 }
@@ -193,6 +196,12 @@ impl Blinded {
 
     pub(super) fn batch(&self) -> &BlindedBatch {
         &self.batch
+    }
+
+    /// The request for their outputs, not paid for.
+    pub(super) fn request(&self, epoch: Epoch) -> proto::EvaluateRequest {
+        let blinded_elements = self.batch.blinded_elements().to_vec().into();
+        Evaluate { epoch, blinded_elements, tokens: Bytes::new() }.into()
     }
 
     /// How many elements are sent.

@@ -12,7 +12,7 @@ use blindbook::{
     bucket::Circle,
     client::{
         Answer, Client, ClientCertificate, ClientError, ClientOptions, FolderState, MemoryState,
-        State, Unverified,
+        Mode, State, Unverified,
     },
     identifier::{Provider, Region, Sii},
     keyring,
@@ -24,9 +24,20 @@ use zeroize::Zeroizing;
 use super::{Failure, Outcome, input, logs, registry::circle, runtime};
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Mode {
-    /// Hash-prefix buckets
+enum ModeName {
+    /// Hash-prefix buckets: the provider learns a prefix
     Bucket,
+    /// Private information retrieval: it does not even learn that
+    Pir,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Bucket => Self::Bucket,
+            ModeName::Pir => Self::Pir,
+        }
+    }
 }
 
 /// Look up identifiers
@@ -63,9 +74,10 @@ pub(crate) struct Lookup {
     /// Ask the provider even if the state holds an answer
     #[arg(long)]
     refresh: bool,
-    /// How the answer is hidden
-    #[arg(long, value_enum, default_value = "bucket")]
-    mode: Mode,
+    /// How the question is hidden; one alone by pir where the provider offers it,
+    /// several in buckets, unless told otherwise
+    #[arg(long, value_enum)]
+    mode: Option<ModeName>,
     /// One line of JSON per identifier
     #[arg(long)]
     json: bool,
@@ -77,7 +89,6 @@ pub(crate) struct Lookup {
 impl Lookup {
     pub(crate) fn run(self, log: Option<&str>) -> Outcome {
         logs(log, "warn")?;
-        let Mode::Bucket = self.mode;
         let siis = self
             .siis
             .iter()
@@ -100,10 +111,21 @@ impl Lookup {
         };
         let answers = runtime()?.block_on(async {
             let client = Client::connect(options, state).await?;
-            if self.refresh {
-                client.refresh_many(&siis).await
-            } else {
-                client.lookup_many(&siis).await
+            match siis.as_slice() {
+                // One that is refused is told as that one's error.
+                [sii] => {
+                    let one = if self.refresh {
+                        client.refresh(sii).await
+                    } else {
+                        client.lookup(sii).await
+                    };
+                    match one {
+                        Err(error) if !error.concerns_one() => Err(error),
+                        one => Ok(vec![one]),
+                    }
+                }
+                siis if self.refresh => client.refresh_many(siis).await,
+                siis => client.lookup_many(siis).await,
             }
         });
         self.print(&siis, answers?)
@@ -112,6 +134,7 @@ impl Lookup {
     fn options(&self) -> anyhow::Result<ClientOptions> {
         let identity = keyring::identity_public_key(&self.identity)?;
         let mut options = ClientOptions::new(&self.server, identity);
+        options.mode = self.mode.map(Mode::from);
         if let Some(path) = &self.ca {
             let pem = fs::read(path).with_context(|| path.display().to_string())?;
             options.ca_pem = Some(pem);

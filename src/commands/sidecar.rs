@@ -91,6 +91,7 @@ fn client(config: &DirectoryConfig) -> anyhow::Result<ClientOptions> {
     if let Some(bits) = config.max_prefix_bits {
         options.max_prefix_bits = bits;
     }
+    options.mode = config.mode;
     options.deadline = Duration::from_secs(config.deadline_s);
     options.connections = config.connections;
     Ok(options)

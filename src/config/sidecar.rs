@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     bucket::PrefixBits,
+    client::Mode,
     identifier::{IdentifierError, Provider, Region},
     sidecar::{Listen, ListenError, Route, RouteError},
 };
@@ -128,10 +129,19 @@ pub struct DirectoryConfig {
     /// The most bits of a hash that it is sent; the client's own default if
     /// there are none.
     pub max_prefix_bits: Option<PrefixBits>,
+    /// How lookups are hidden from it; as the client chooses if it says nothing.
+    pub mode: Option<Mode>,
     /// How long one exchange with it may take.
     pub deadline_s: u64,
     /// Connections kept to it.
     pub connections: usize,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ModeName {
+    Bucket,
+    Pir,
 }
 
 /// The settings of `sidecar`, all checked.
@@ -196,6 +206,7 @@ struct DirectoryTable {
     #[serde(default)]
     provider_keys: BTreeMap<String, PathBuf>,
     max_prefix_bits: Option<u32>,
+    mode: Option<ModeName>,
     #[serde(default = "defaults::deadline_s")]
     deadline_s: u64,
     #[serde(default = "defaults::connections")]
@@ -355,6 +366,10 @@ fn directory(table: DirectoryTable) -> Result<DirectoryConfig, SidecarConfigErro
             least: 0,
             most: 32,
         })?,
+        mode: table.mode.map(|mode| match mode {
+            ModeName::Bucket => Mode::Bucket,
+            ModeName::Pir => Mode::Pir,
+        }),
         deadline_s: table.deadline_s,
         connections: table.connections,
     })
@@ -467,6 +482,7 @@ mod tests {
             ("serves = [\"sip:\"]", "directory a: serves"),
             ("provider_keys = { \"not a domain\" = \"f\" }", "directory a: provider_keys"),
             ("max_prefix_bits = 33", "max_prefix_bits"),
+            ("mode = \"open\"", "open"),
             ("deadline_s = 0", "deadline_s"),
             ("connections = 65", "connections"),
             ("servces = []", "servces"),

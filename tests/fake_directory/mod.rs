@@ -272,6 +272,18 @@ impl World {
         Ok(Evaluation::response(self.epochs.keys().map(evaluate).collect()))
     }
 
+    /// An answer of chance, of the right length: a row in which nothing opens.
+    fn answer_query(
+        &self,
+        request: proto::QueryPirRequest,
+    ) -> Result<proto::QueryPirResponse, Status> {
+        let request = wire::QueryPir::try_from(request).map_err(refuse)?;
+        self.is_current(request.epoch)?;
+        let shape = self.parameters.pir.ok_or_else(|| Status::failed_precondition("none"))?;
+        let answer = (0..shape.answer_bytes()).map(|_| rand::random::<u8>()).collect::<Vec<_>>();
+        Ok(proto::QueryPirResponse { answer: answer.into() })
+    }
+
     fn answer_fetch(&self, request: FetchBucketsRequest) -> Result<Buckets, Status> {
         let request = Fetch::try_from(request).map_err(refuse)?;
         self.is_current(request.epoch)?;
@@ -308,6 +320,7 @@ pub(crate) enum Call {
     Evaluate(EvaluateRequest),
     Fetch(FetchBucketsRequest),
     Watch(proto::WatchInvalidationsRequest),
+    Query(proto::QueryPirRequest),
 }
 
 impl Call {
@@ -318,6 +331,7 @@ impl Call {
             Self::Evaluate(_) => "Evaluate",
             Self::Fetch(_) => "FetchBuckets",
             Self::Watch(_) => "WatchInvalidations",
+            Self::Query(_) => "QueryPir",
         }
     }
 }
@@ -342,6 +356,7 @@ pub(crate) struct Lies {
     pub(crate) providers: Lie<SignedBody>,
     pub(crate) evaluate: Lie<EvaluateResponse>,
     pub(crate) fetch: Lie<Buckets>,
+    pub(crate) row: Lie<proto::QueryPirResponse>,
 }
 
 impl Default for Lies {
@@ -352,6 +367,7 @@ impl Default for Lies {
             providers: honest(),
             evaluate: honest(),
             fetch: honest(),
+            row: honest(),
         }
     }
 }
@@ -402,9 +418,14 @@ impl DiscoveryService for Fake {
 
     async fn query_pir(
         &self,
-        _: Request<proto::QueryPirRequest>,
+        request: Request<proto::QueryPirRequest>,
     ) -> Result<Response<proto::QueryPirResponse>, Status> {
-        Err(Status::unimplemented("it offers none"))
+        let request = request.into_inner();
+        self.calls.lock().unwrap().push(Call::Query(request.clone()));
+        let world = self.world.lock().unwrap();
+        let honest = world.answer_query(request);
+        let answer = (self.lies.lock().unwrap().row)(&world, honest)?;
+        Ok(Response::new(answer))
     }
 
     async fn fetch_buckets(

@@ -38,6 +38,8 @@ pub enum Part {
     Checkpoint,
     /// Tokens that were had and not spent. Whoever reads them can spend them.
     Tokens,
+    /// That the directory has offered private information retrieval.
+    Retrieval,
 }
 
 /// Which share of the cached answers: they lie in sixteen parts, so that a
@@ -87,6 +89,7 @@ impl Part {
             }
             Self::Checkpoint => "checkpoint",
             Self::Tokens => "tokens",
+            Self::Retrieval => "retrieval",
             Self::Directory => "directory",
             Self::Versions => "versions",
             Self::Decoys => "decoys",
@@ -103,6 +106,7 @@ impl fmt::Display for Part {
             Self::Answers(_) => "answers",
             Self::Checkpoint => "checkpoint of changes",
             Self::Tokens => "tokens",
+            Self::Retrieval => "notes on private information retrieval",
         })
     }
 }

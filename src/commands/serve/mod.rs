@@ -103,6 +103,7 @@ async fn serve(config: Config) -> Outcome {
         cache_bytes: config.bucket_cache_bytes,
         regions: config.regions,
         quotas: config.quotas,
+        pir: config.pir,
         ..ServerOptions::default()
     };
     if options.quotas.anonymous == Anonymous::Open {

@@ -22,7 +22,7 @@ pub use self::{
 };
 use crate::{
     access::{Partner, RoleKind},
-    server::{QuotaOptions, TlsFiles},
+    server::{PirOptions, QuotaOptions, TlsFiles},
 };
 
 /// The longest configuration that is read.
@@ -112,6 +112,8 @@ pub struct Config {
     pub registry: Option<RegistryConfig>,
     /// How much may be asked, and by whom.
     pub quotas: QuotaOptions,
+    /// Private information retrieval; `None` offers none.
+    pub pir: Option<PirOptions>,
     /// The level of the logs.
     pub log: String,
 }
@@ -146,8 +148,33 @@ struct File {
     admins: Vec<partners::AdminSection>,
     #[serde(default)]
     quota: quota::Section,
+    pir: Option<PirSection>,
     #[serde(default, rename = "caller")]
     callers: Vec<partners::CallerSection>,
+}
+
+/// The section `[pir]`, as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PirSection {
+    memory_bytes: Option<u64>,
+    threads: Option<usize>,
+    max_waiting: Option<usize>,
+}
+
+impl PirSection {
+    fn check(self) -> Result<PirOptions, ConfigError> {
+        let default = PirOptions::default();
+        let options = PirOptions {
+            memory_bytes: self.memory_bytes.unwrap_or(default.memory_bytes),
+            threads: self.threads.unwrap_or(default.threads),
+            max_waiting: self.max_waiting.unwrap_or(default.max_waiting),
+        };
+        range("[pir] memory_bytes", options.memory_bytes, 1 << 30, 1 << 50)?;
+        range("[pir] threads", options.threads as u64, 0, 512)?;
+        range("[pir] max_waiting", options.max_waiting as u64, 1, 4096)?;
+        Ok(options)
+    }
 }
 
 mod defaults {
@@ -200,6 +227,7 @@ impl Config {
             registry: None,
             admins: Vec::new(),
             quota: quota::Section::default(),
+            pir: None,
             callers: Vec::new(),
         })
     }
@@ -276,6 +304,7 @@ impl Config {
             partners,
             registry,
             quotas,
+            pir: file.pir.map(PirSection::check).transpose()?,
             log: file.log,
         })
     }
@@ -323,6 +352,15 @@ mod tests {
     }
 
     #[test]
+    fn private_retrieval_is_offered_where_its_section_is() {
+        let pir = |more: &str| parse(&format!("insecure_plaintext = true\n{more}")).unwrap().pir;
+        assert_eq!(pir(""), None);
+        assert_eq!(pir("[pir]"), Some(PirOptions::default()));
+        let chosen = PirOptions { threads: 3, ..PirOptions::default() };
+        assert_eq!(pir("[pir]\nthreads = 3"), Some(chosen));
+    }
+
+    #[test]
     fn values_out_of_range_are_refused_by_name() {
         for (setting, name) in [
             ("refresh_period_s = 0", "refresh_period_s"),
@@ -330,6 +368,10 @@ mod tests {
             ("bucket_cache_bytes = 1", "bucket_cache_bytes"),
             ("store_cache_bytes = 1", "store_cache_bytes"),
             ("regions = [\"de\"]", "regions"),
+            ("[pir]\nmemory_bytes = 1", "[pir] memory_bytes"),
+            ("[pir]\nthreads = 513", "[pir] threads"),
+            ("[pir]\nmax_waiting = 0", "[pir] max_waiting"),
+            ("[pir]\nmemory = 1", "memory"),
             ("log = \"loud\"", "log"),
             ("listen = \"here\"", "listen"),
         ] {
