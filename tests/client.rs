@@ -78,7 +78,7 @@ fn take_requests(running: &Running) -> (Vec<EvaluateRequest>, Vec<FetchBucketsRe
         match call {
             Call::Evaluate(request) => evaluate.push(request),
             Call::Fetch(request) => fetch.push(request),
-            Call::Parameters | Call::Providers | Call::Watch(_) => {}
+            Call::Parameters | Call::Providers | Call::Watch(_) | Call::Query(_) => {}
         }
     }
     running.take_names();

@@ -6,6 +6,7 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a test fails by panicking, and prints what it saw"
 )]
@@ -14,16 +15,21 @@
 mod common;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
+    fmt::Write as _,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use blindbook::{
     bucket::{Bucket, BucketNumber, ENTRY_BYTES},
+    client::{Client as SdkClient, ClientOptions, MemoryState},
+    identifier::{Provider, Sii},
+    keyring::{self, Keyring},
     pir::{Asked, Public},
-    server::{PirError, PirOptions, Server, ServerError, ServerOptions},
-    store::{Committed, Generations as _},
+    registry::{self, Input, LoadOptions},
+    server::{Call, Clock, PirError, PirOptions, Server, ServerError, ServerOptions, Transcript},
+    store::{Committed, Generations as _, MemoryGenerations},
     wire::{
         Parameters, SignedBody, pir_row, pir_seed, pir_shape,
         proto::{
@@ -32,6 +38,7 @@ use blindbook::{
     },
 };
 use common::{Directory, Running};
+use prost::Message as _;
 use rand::RngExt as _;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status, transport::Channel};
@@ -212,12 +219,106 @@ async fn a_directory_that_needs_more_memory_is_not_served() {
         directory.generations.clone(),
         directory.keyring.clone(),
         options(pir),
-        blindbook::server::Clock::system(),
+        Clock::system(),
     );
     let refused = opened.await.unwrap_err();
     assert!(matches!(refused, ServerError::Pir(PirError::Memory { .. })));
     let text = refused.to_string();
     assert!(text.contains("1 partitions of 4 rows") && text.contains("1.0 GiB"), "{text}");
+}
+
+fn person(n: usize) -> Sii {
+    Sii::parse(&format!("person.{n:04}@example.com"), None).unwrap()
+}
+
+/// What the server saw since it had seen `before` calls, in an order that does not
+/// depend on which of two concurrent calls arrived first.
+async fn seen(transcript: &Transcript, before: usize) -> Vec<Call> {
+    let whole = async {
+        while transcript.calls().iter().any(|call| call.status < 0) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, whole).await.unwrap();
+    let mut calls = transcript.calls().split_off(before);
+    calls.sort_by(|one, other| one.path.cmp(&other.path));
+    calls
+}
+
+/// All of a call that may not depend on whom it is about.
+type Outside = (String, Vec<(String, String)>, usize, Vec<usize>, i32);
+
+fn outside(call: &Call) -> Outside {
+    let Call { path, request_headers, request, response_messages, status, .. } = call;
+    (path.clone(), request_headers.clone(), request.len(), response_messages.clone(), *status)
+}
+
+/// From a load to the answer, by the SDK's own choice: hits and misses, and what
+/// the server sees of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_found_and_the_server_sees_the_same_of_hits_and_misses() {
+    const PEOPLE: usize = 600;
+    let _one = ONE.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    keyring::generate(&keys, &mut rand::rng()).unwrap();
+    let keyring = Arc::new(Keyring::load(&keys).unwrap());
+    let generations = Arc::new(MemoryGenerations::default());
+    let mut lines = String::from("sii,user\n");
+    for n in 0..PEOPLE {
+        writeln!(lines, "{},user-{n}", person(n).as_str()).unwrap();
+    }
+    let load = LoadOptions::new(
+        Provider::parse("wa.example").unwrap(),
+        keyring::provider_key(&keys.join(keyring::files::PROVIDER)).unwrap(),
+        folder.path().join("spill"),
+        1_700_000_000,
+    );
+    let input = Input::stream("people", std::io::Cursor::new(lines));
+    let progress = Arc::default();
+    registry::load(generations.clone(), keyring.clone(), load, vec![input], progress)
+        .await
+        .unwrap();
+    let transcript = Arc::new(Transcript::new());
+    let options = options(PirOptions::default());
+    let identity = keyring.identity().verifying_key();
+    let server = Server::open(generations, keyring, options, Clock::system()).await.unwrap();
+    let server = Running::start(server.record(transcript.clone())).await;
+    ready(&server).await;
+
+    let mut options = ClientOptions::new(format!("http://{}", server.address), identity);
+    options.cached_answers = 0;
+    let client = SdkClient::connect(options, Arc::new(MemoryState::new())).await.unwrap();
+    let mut views: Vec<Vec<Outside>> = Vec::new();
+    let mut queries = BTreeSet::new();
+    for n in [0, 1, 17, PEOPLE - 1, PEOPLE, PEOPLE + 1, 17, PEOPLE] {
+        let before = transcript.calls().len();
+        let answer = client.lookup(&person(n)).await.unwrap();
+        let users: Vec<_> = answer.mappings.iter().map(|found| found.ssi.user().as_str()).collect();
+        if n < PEOPLE {
+            assert_eq!(users, [format!("user-{n}")]);
+        } else {
+            assert!(users.is_empty());
+        }
+        let calls = seen(&transcript, before).await;
+        // Beside the query's own bytes nothing is there that could differ.
+        let [_, query] = calls.as_slice() else { panic!("{} calls", calls.len()) };
+        let mut sent = QueryPirRequest::decode(&query.request[5..]).unwrap();
+        assert!(queries.insert(std::mem::take(&mut sent.query)), "a query was sent twice");
+        let same = QueryPirRequest {
+            epoch: 1,
+            directory_prefix_bits: sent.directory_prefix_bits,
+            partition: Some(0),
+            ..QueryPirRequest::default()
+        };
+        assert_eq!(sent, same);
+        views.push(calls.iter().map(outside).collect());
+    }
+    assert!(views.iter().all(|view| view == &views[0]));
+    let paths: Vec<_> =
+        views[0].iter().map(|(path, ..)| path.rsplit('/').next().unwrap()).collect();
+    assert_eq!(paths, ["Evaluate", "QueryPir"]);
+    server.stop().await;
 }
 
 /// The bucket as it is with a version: each overwrote one entry, as a claim does.

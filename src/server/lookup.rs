@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
@@ -21,6 +22,7 @@ use super::{
     quota::{Payer, QuotaError, Quotas},
 };
 use crate::{
+    access::quota::Counted,
     bucket::{BUCKET_BYTES, BucketNumber},
     epoch::Epoch,
     keyring::Keyring,
@@ -178,13 +180,14 @@ impl Inner {
         request: Evaluate,
     ) -> Result<Vec<Evaluation>, LookupError> {
         let elements = request.blinded_elements.len() / ELEMENT_BYTES;
-        let paid = self.quotas.pay(payer, &request, elements).await?;
+        let paid = self.quotas.pay(payer, &request.tokens, Counted::Elements, elements).await?;
         let mut paid = self.quotas.returning(paid);
         let inner = self.clone();
         // Whoever gives up while the work waits drops it, and is given back what
         // it cost; once it is begun nothing is.
         let work = move || {
-            paid.verify(&request)?;
+            let epoch = request.epoch.get().to_be_bytes();
+            paid.verify(&request.tokens, &[&epoch, &request.blinded_elements])?;
             let evaluated = inner.evaluate(&request.blinded_elements)?;
             Ok((evaluated, paid.keep()))
         };
@@ -192,6 +195,32 @@ impl Inner {
         let (evaluations, paid) = evaluated.flatten()?;
         self.quotas.spend(paid).await?;
         Ok(evaluations)
+    }
+
+    /// Answers a query that is paid for, as [`Self::evaluate_paid`] evaluates.
+    async fn query_paid(
+        &self,
+        pir: &Pir,
+        payer: &Payer,
+        request: QueryPir,
+    ) -> Result<Bytes, LookupError> {
+        let QueryPir { epoch, directory_prefix_bits, partition, query, tokens } = request;
+        let paid = self.quotas.pay(payer, &tokens, Counted::Queries, 1).await?;
+        let mut paid = self.quotas.returning(paid);
+        if !tokens.is_empty() {
+            let query = query.clone();
+            let verify = move || {
+                let (epoch, bits) = (epoch.get().to_be_bytes(), [directory_prefix_bits.get()]);
+                // No evaluation is asked for in so many parts.
+                let asked: [&[u8]; 5] = [b"query", &epoch, &bits, &partition.to_be_bytes(), &query];
+                paid.verify(&tokens, &asked).map(|()| paid)
+            };
+            let verified = tokio::task::spawn_blocking(verify).await;
+            paid = verified.map_err(|_| LookupError::Evaluation)??;
+        }
+        let (answer, paid) = pir.answer(partition, query, paid).await?;
+        self.quotas.spend(paid).await?;
+        Ok(answer)
     }
 
     async fn load(
@@ -247,14 +276,14 @@ impl DiscoveryService for Lookup {
         &self,
         request: Request<QueryPirRequest>,
     ) -> Result<Response<QueryPirResponse>, Status> {
+        let payer = payer(&request);
         let request = QueryPir::try_from(request.into_inner()).map_err(LookupError::from)?;
         self.0.check_epoch(request.epoch)?;
         let pir = self.0.pir.as_ref().ok_or(LookupError::NoPir)?;
         if request.directory_prefix_bits != self.0.store.prefix_bits() {
             return Err(LookupError::PrefixBits.into());
         }
-        let answer = pir.answer(request.partition, request.query).await;
-        let answer = answer.map_err(LookupError::from)?;
+        let answer = self.0.query_paid(pir, &payer, request).await?;
         Ok(Response::new(QueryPirResponse { answer }))
     }
 

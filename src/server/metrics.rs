@@ -99,6 +99,7 @@ impl ChargeLabels {
             Counted::Elements => "elements",
             Counted::Bytes => "bytes",
             Counted::Tokens => "tokens",
+            Counted::Queries => "pir_queries",
         };
         Self { partner: alias.to_owned(), of }
     }
@@ -163,7 +164,7 @@ impl Metrics {
         );
         registry.register(
             "charged",
-            "Elements, bytes of buckets and tokens charged, by partner",
+            "Elements, bytes of buckets, tokens and queries for rows charged, by partner",
             metrics.charged.clone(),
         );
         registry.register("over_quota", "Charges refused, by partner", metrics.over_quota.clone());

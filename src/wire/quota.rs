@@ -145,6 +145,8 @@ pub struct LimitsTold {
     pub bucket_bytes: Option<LimitTold>,
     /// Tokens for users.
     pub tokens: Option<LimitTold>,
+    /// Queries for rows.
+    pub pir_queries: Option<LimitTold>,
     /// Whether evaluations are paid with tokens.
     pub tokens_required: bool,
     /// How many elements a token pays.
@@ -161,6 +163,7 @@ impl From<proto::GetLimitsResponse> for LimitsTold {
             elements: response.elements.map(told),
             bucket_bytes: response.bucket_bytes.map(told),
             tokens: response.tokens.map(told),
+            pir_queries: response.pir_queries.map(told),
             tokens_required: response.tokens_required,
             elements_per_token: response.elements_per_token,
         }

@@ -61,7 +61,7 @@ impl TokenSource for Backend {
     }
 }
 
-async fn client(
+pub(crate) async fn client(
     scene: &Scene,
     served: &Served<'_>,
     backend: Option<&Backend>,

@@ -18,6 +18,7 @@ mod client;
 mod common;
 mod lost;
 mod partners;
+mod retrieval;
 #[path = "../registry/scene.rs"]
 #[allow(dead_code, reason = "shared with tests that use other parts of it")]
 mod scene;

@@ -143,6 +143,7 @@ pub(crate) fn tight() -> QuotaOptions {
             elements: Limit::new(DAY_S, 1024).unwrap(),
             bytes: Limit::new(DAY_S, 10 * 49_152).unwrap(),
             tokens: Limit::new(DAY_S, 300).unwrap(),
+            queries: Limit::new(DAY_S, 3).unwrap(),
         },
         ..QuotaOptions::default()
     }

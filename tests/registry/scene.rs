@@ -25,8 +25,8 @@ use blindbook::{
     },
     secret::Secret,
     server::{
-        Clock, QuotaOptions, RegistryOptions, Server, ServerOptions, Tls, TlsPem, Transcript,
-        Verification,
+        Clock, PirOptions, QuotaOptions, RegistryOptions, Server, ServerOptions, Tls, TlsPem,
+        Transcript, Verification,
     },
     store::Generations as _,
     wire::proto::{self, registry_service_client::RegistryServiceClient},
@@ -115,6 +115,7 @@ pub(crate) struct Scene {
     pub(crate) regions: Vec<String>,
     pub(crate) sweep_period: Duration,
     pub(crate) quotas: QuotaOptions,
+    pub(crate) pir: Option<PirOptions>,
     /// Every call, from its beginning.
     pub(crate) transcript: Option<Arc<Transcript>>,
 }
@@ -144,6 +145,7 @@ impl Scene {
             regions: Vec::new(),
             sweep_period: Duration::from_secs(3600),
             quotas: QuotaOptions::default(),
+            pir: None,
             transcript: None,
         }
     }
@@ -178,6 +180,7 @@ impl Scene {
             tls: Some(tls.clone()),
             regions: self.regions.clone(),
             quotas: self.quotas.clone(),
+            pir: self.pir.clone(),
             ..ServerOptions::default()
         };
         let (generations, keyring) =

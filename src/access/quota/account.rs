@@ -12,6 +12,8 @@ pub enum Counted {
     Bytes,
     /// Blind tokens for users, each of which pays two elements.
     Tokens,
+    /// Queries for rows: each reads all of a partition's matrix.
+    Queries,
 }
 
 /// The limits of one partner.
@@ -23,6 +25,8 @@ pub struct Limits {
     pub bytes: Limit,
     /// Tokens for users.
     pub tokens: Limit,
+    /// Queries for rows.
+    pub queries: Limit,
 }
 
 impl Limits {
@@ -31,11 +35,13 @@ impl Limits {
     pub const TOKENS_PER_USER: u64 = 256;
 
     /// What a partner has unless told otherwise: a million elements a day, with
-    /// the buckets of twice as many lookups, and the tokens of 10,000 users.
+    /// the buckets of twice as many lookups, the tokens of 10,000 users, and 20,000
+    /// queries for rows, which take a core an hour or two.
     pub const DEFAULT: Self = Self {
         elements: Limit::known(1_000_000, 65_536),
         bytes: Limit::known(64 << 30, 8 << 30),
         tokens: Limit::known(10_000 * Self::TOKENS_PER_USER, 1000 * Self::TOKENS_PER_USER),
+        queries: Limit::known(20_000, 2000),
     };
 
     /// One of them.
@@ -45,6 +51,7 @@ impl Limits {
             Counted::Elements => self.elements,
             Counted::Bytes => self.bytes,
             Counted::Tokens => self.tokens,
+            Counted::Queries => self.queries,
         }
     }
 }
@@ -62,35 +69,44 @@ pub struct Leases {
     elements: u64,
     bytes: u64,
     tokens: u64,
+    queries: u64,
 }
 
-/// The form of what is written down.
-const FORMAT: u8 = 1;
+/// The form of what is written down, and the one before it, without queries.
+const FORMAT: u8 = 2;
+const OLD_FORMAT: u8 = 1;
 
 impl Leases {
-    /// A format byte and three moments, big-endian.
+    /// A format byte and four moments, big-endian.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let moments = [self.elements, self.bytes, self.tokens];
+        let moments = [self.elements, self.bytes, self.tokens, self.queries];
         std::iter::once(FORMAT).chain(moments.into_iter().flat_map(u64::to_be_bytes)).collect()
     }
 
-    /// Reads what [`Self::encode`] wrote; `None` for anything else.
+    /// Reads what [`Self::encode`] wrote, or wrote before there were queries;
+    /// `None` for anything else.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (&[FORMAT], rest) = bytes.split_first_chunk()? else { return None };
-        let ([elements, bytes, tokens], []) = rest.as_chunks::<8>() else { return None };
-        let [elements, bytes, tokens] = [elements, bytes, tokens].map(|at| u64::from_be_bytes(*at));
-        Some(Self { elements, bytes, tokens })
+        let (format, rest) = bytes.split_first()?;
+        let (moments, []) = rest.as_chunks::<8>() else { return None };
+        let at = |moment: &[u8; 8]| u64::from_be_bytes(*moment);
+        let (elements, bytes, tokens, queries) = match (*format, moments) {
+            (FORMAT, [elements, bytes, tokens, queries]) => (elements, bytes, tokens, at(queries)),
+            (OLD_FORMAT, [elements, bytes, tokens]) => (elements, bytes, tokens, 0),
+            _ => return None,
+        };
+        Some(Self { elements: at(elements), bytes: at(bytes), tokens: at(tokens), queries })
     }
 }
 
-/// The three meters of a partner.
+/// The meters of a partner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Account {
     elements: Meter,
     bytes: Meter,
     tokens: Meter,
+    queries: Meter,
 }
 
 impl Account {
@@ -101,6 +117,7 @@ impl Account {
             elements: Meter::new(limits.elements, leases.elements),
             bytes: Meter::new(limits.bytes, leases.bytes),
             tokens: Meter::new(limits.tokens, leases.tokens),
+            queries: Meter::new(limits.queries, leases.queries),
         }
     }
 
@@ -111,6 +128,7 @@ impl Account {
             Counted::Elements => &self.elements,
             Counted::Bytes => &self.bytes,
             Counted::Tokens => &self.tokens,
+            Counted::Queries => &self.queries,
         }
     }
 
@@ -119,6 +137,7 @@ impl Account {
             Counted::Elements => &mut self.elements,
             Counted::Bytes => &mut self.bytes,
             Counted::Tokens => &mut self.tokens,
+            Counted::Queries => &mut self.queries,
         }
     }
 
@@ -127,6 +146,7 @@ impl Account {
         self.elements.set_limit(limits.elements);
         self.bytes.set_limit(limits.bytes);
         self.tokens.set_limit(limits.tokens);
+        self.queries.set_limit(limits.queries);
     }
 
     /// Charges `count`, whole or not at all.
@@ -148,6 +168,7 @@ impl Account {
             elements: ahead(Counted::Elements, &self.elements),
             bytes: ahead(Counted::Bytes, &self.bytes),
             tokens: ahead(Counted::Tokens, &self.tokens),
+            queries: ahead(Counted::Queries, &self.queries),
         }
     }
 
@@ -156,6 +177,7 @@ impl Account {
         self.elements.leased(leases.elements);
         self.bytes.leased(leases.bytes);
         self.tokens.leased(leases.tokens);
+        self.queries.leased(leases.queries);
     }
 
     /// Gives up what was leased and not spent, and says what to write down.
@@ -164,6 +186,7 @@ impl Account {
             elements: self.elements.settle(),
             bytes: self.bytes.settle(),
             tokens: self.tokens.settle(),
+            queries: self.queries.settle(),
         }
     }
 }
@@ -172,25 +195,32 @@ impl Account {
 mod tests {
     use super::*;
 
+    const ALL: [Counted; 4] =
+        [Counted::Elements, Counted::Bytes, Counted::Tokens, Counted::Queries];
+
     #[test]
     fn leases_are_read_as_they_were_written_and_not_otherwise() {
-        let leases = Leases { elements: 1, bytes: u64::MAX, tokens: 3 };
+        let leases = Leases { elements: 1, bytes: u64::MAX, tokens: 3, queries: 4 };
         let bytes = leases.encode();
         assert_eq!(Leases::decode(&bytes), Some(leases));
         for length in 0..bytes.len() {
             assert_eq!(Leases::decode(&bytes[..length]), None);
         }
         assert_eq!(Leases::decode(&[bytes.as_slice(), &[0]].concat()), None);
-        let mut other = bytes;
-        other[0] = 2;
-        assert_eq!(Leases::decode(&other), None);
+        let old = [&[OLD_FORMAT], &bytes[1..25]].concat();
+        assert_eq!(Leases::decode(&old), Some(Leases { queries: 0, ..leases }));
+        for format in [0, OLD_FORMAT, 3] {
+            let mut other = bytes.clone();
+            other[0] = format;
+            assert_eq!(Leases::decode(&other), None);
+        }
     }
 
     #[test]
     fn each_count_has_a_balance_of_its_own() {
         let now_s = 1_800_000_000;
         let mut account = Account::new(&Limits::DEFAULT, Leases::default());
-        for counted in [Counted::Elements, Counted::Bytes, Counted::Tokens] {
+        for counted in ALL {
             let before = account;
             let burst = Limits::DEFAULT.of(counted).burst();
             assert_eq!(account.charge(counted, burst, now_s), Outcome::NeedsLease);
@@ -200,7 +230,7 @@ mod tests {
             assert_eq!(account.meter(counted).available(now_s), 0);
             let crashed = Account::new(&Limits::DEFAULT, leases);
             assert_eq!(crashed.meter(counted).available(now_s), 0);
-            for other in [Counted::Elements, Counted::Bytes, Counted::Tokens] {
+            for other in ALL {
                 if other != counted {
                     let left = account.meter(other).available(now_s);
                     assert_eq!(left, before.meter(other).available(now_s));
@@ -213,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_defaults_cover_the_largest_batch_and_the_largest_fetch() {
-        for counted in [Counted::Elements, Counted::Bytes, Counted::Tokens] {
+        for counted in ALL {
             let limit = Limits::DEFAULT.of(counted);
             assert_eq!(Limit::new(limit.per_day(), limit.burst()), Ok(limit));
         }

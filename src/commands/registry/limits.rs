@@ -36,18 +36,22 @@ struct Lines {
     bucket_bytes: Option<Line>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<Line>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pir_queries: Option<Line>,
     tokens_required: bool,
     elements_per_token: u32,
 }
 
 impl Limits {
     pub(super) async fn run(&self, registry: &Registry) -> Outcome {
-        let LimitsTold { elements, bucket_bytes, tokens, tokens_required, elements_per_token } =
-            registry.limits().await.map_err(failed)?;
+        let told = registry.limits().await.map_err(failed)?;
+        let LimitsTold { elements, bucket_bytes, tokens, pir_queries, .. } = told;
+        let LimitsTold { tokens_required, elements_per_token, .. } = told;
         print(&Lines {
             elements: elements.map(Line::of),
             bucket_bytes: bucket_bytes.map(Line::of),
             tokens: tokens.map(Line::of),
+            pir_queries: pir_queries.map(Line::of),
             tokens_required,
             elements_per_token,
         })

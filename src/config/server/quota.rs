@@ -53,6 +53,8 @@ struct LimitsSection {
     elements_burst: Option<u64>,
     bucket_bytes_per_day: Option<u64>,
     bucket_bytes_burst: Option<u64>,
+    pir_queries_per_day: Option<u64>,
+    pir_queries_burst: Option<u64>,
     users: Option<u64>,
 }
 
@@ -64,6 +66,8 @@ struct PartnerSection {
     elements_burst: Option<u64>,
     bucket_bytes_per_day: Option<u64>,
     bucket_bytes_burst: Option<u64>,
+    pir_queries_per_day: Option<u64>,
+    pir_queries_burst: Option<u64>,
     users: Option<u64>,
 }
 
@@ -74,6 +78,8 @@ impl PartnerSection {
             elements_burst: self.elements_burst,
             bucket_bytes_per_day: self.bucket_bytes_per_day,
             bucket_bytes_burst: self.bucket_bytes_burst,
+            pir_queries_per_day: self.pir_queries_per_day,
+            pir_queries_burst: self.pir_queries_burst,
             users: self.users,
         }
     }
@@ -90,6 +96,8 @@ pub(super) struct Section {
     elements_burst: Option<u64>,
     bucket_bytes_per_day: Option<u64>,
     bucket_bytes_burst: Option<u64>,
+    pir_queries_per_day: Option<u64>,
+    pir_queries_burst: Option<u64>,
     users: Option<u64>,
     #[serde(default, rename = "partner")]
     partners: Vec<PartnerSection>,
@@ -138,6 +146,13 @@ impl LimitsSection {
                 LEAST_BYTES,
             )?,
             tokens: limit("users", tokens, None, default.tokens, LEAST_TOKENS)?,
+            queries: limit(
+                "pir_queries_burst",
+                self.pir_queries_per_day,
+                self.pir_queries_burst,
+                default.queries,
+                1,
+            )?,
         })
     }
 }
@@ -160,6 +175,8 @@ impl Section {
             elements_burst: self.elements_burst,
             bucket_bytes_per_day: self.bucket_bytes_per_day,
             bucket_bytes_burst: self.bucket_bytes_burst,
+            pir_queries_per_day: self.pir_queries_per_day,
+            pir_queries_burst: self.pir_queries_burst,
             users: self.users,
         }
         .over(&general.partner)?;
@@ -232,6 +249,7 @@ mod tests {
             ("[quota]\nbucket_bytes_burst = 1\n", "bucket_bytes_burst"),
             ("[quota]\nelements_per_day = 0\n", "elements_burst"),
             ("[quota]\nusers = 0\n", "users"),
+            ("[quota]\npir_queries_burst = 0\n", "pir_queries_burst"),
             ("[quota]\nanonymous = \"free\"\n", "free"),
             ("[quota]\nelement_per_day = 1\n", "element_per_day"),
             ("[[quota.partner]]\nalias = \"a\"\n[[quota.partner]]\nalias = \"a\"\n", "twice"),

@@ -13,14 +13,19 @@ use tokio::sync::oneshot;
 use super::PirError;
 use crate::{
     pir::{BATCH, Matrix, Query, QueryError},
-    server::metrics::Metrics,
+    server::{
+        metrics::Metrics,
+        quota::{Paid, Returning},
+    },
 };
 
-type Reply = oneshot::Sender<Result<Bytes, QueryError>>;
+type Reply = oneshot::Sender<Result<(Bytes, Paid), QueryError>>;
 
 /// A query that waits.
 struct Waiting {
     query: Bytes,
+    /// Given back to who leaves the queue.
+    paid: Returning,
     reply: Reply,
     since: Instant,
 }
@@ -78,7 +83,8 @@ impl Answers {
         self: &Arc<Self>,
         partition: u32,
         query: Bytes,
-    ) -> Result<Bytes, PirError> {
+        paid: Returning,
+    ) -> Result<(Bytes, Paid), PirError> {
         if self.matrix(partition).is_none() {
             return Err(PirError::NotReady);
         }
@@ -94,7 +100,7 @@ impl Answers {
                 self.metrics.query_refused();
                 return Err(PirError::Busy);
             }
-            queue.push_back(Waiting { query, reply, since: Instant::now() });
+            queue.push_back(Waiting { query, paid, reply, since: Instant::now() });
             if *running < self.threads {
                 *running += 1;
                 let answers = Arc::clone(self);
@@ -123,9 +129,10 @@ impl Answers {
         // One state of the matrix for the whole of each answer.
         let matrix = matrix.read().unwrap_or_else(PoisonError::into_inner);
         let mut good = Vec::with_capacity(batch.len());
-        for Waiting { query, reply, .. } in batch {
+        for Waiting { query, paid, reply, .. } in batch {
             match Query::parse(matrix.shape(), &query) {
-                Ok(query) => good.push((query, reply)),
+                // From here on it is paid for.
+                Ok(query) => good.push((query, (paid.keep(), reply))),
                 // A caller that went away needs no answer, here and below.
                 Err(error) => drop(reply.send(Err(error))),
             }
@@ -135,8 +142,8 @@ impl Answers {
         let answers = matrix.answer(&queries);
         drop(matrix);
         self.metrics.queries_answered(answers.len(), begun.elapsed());
-        for ((_, reply), answer) in good.into_iter().zip(answers) {
-            drop(reply.send(Ok(answer.into())));
+        for ((_, (paid, reply)), answer) in good.into_iter().zip(answers) {
+            drop(reply.send(Ok((answer.into(), paid))));
         }
     }
 }

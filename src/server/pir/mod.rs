@@ -21,7 +21,11 @@ use self::{
     answers::Answers,
     follow::{Followed, Following},
 };
-use super::{ServerError, metrics::Metrics};
+use super::{
+    ServerError,
+    metrics::Metrics,
+    quota::{Paid, Returning},
+};
 use crate::{
     bucket::DirectoryId,
     pir::{Kernel, OutOfMemory, Public, QueryError, Shape},
@@ -123,8 +127,15 @@ impl Pir {
     }
 
     /// Answers a query when it is its turn.
-    pub(super) async fn answer(&self, partition: u32, query: Bytes) -> Result<Bytes, PirError> {
-        self.0.answers.answer(partition, query).await
+    ///
+    /// What is not begun costs nothing: what was paid is given back.
+    pub(super) async fn answer(
+        &self,
+        partition: u32,
+        query: Bytes,
+        paid: Returning,
+    ) -> Result<(Bytes, Paid), PirError> {
+        self.0.answers.answer(partition, query, paid).await
     }
 
     /// Makes all matrices, calls `ready`, and follows changes for ever.

@@ -28,7 +28,7 @@ use crate::{
     keyring::Keyring,
     store::{Generations, Spent, SpentTokens, StoreError},
     token::{SpentName, TokenError},
-    wire::{Evaluate, WireError},
+    wire::WireError,
 };
 
 /// Batches of tokens that may wait to be signed, for each thread that signs.
@@ -48,8 +48,8 @@ pub(super) enum QuotaError {
     },
     /// Neither a partner's certificate nor tokens.
     #[error(
-        "evaluations cost one token for each two elements, or come from a partner with its \
-         certificate: get tokens from your application provider"
+        "evaluations cost one token for each two elements and a query for a row costs one, or they \
+         come from a partner with its certificate: get tokens from your application provider"
     )]
     TokensRequired,
     /// Forged, expired, of another issuer, or twice in one request: all alike.
@@ -105,11 +105,11 @@ pub(super) struct Returning {
 }
 
 impl Returning {
-    /// Verifies tokens, if there are any, and looks whether they were spent: a
+    /// Verifies tokens for what is asked, if there are any, and looks whether they were spent: a
     /// computation, which may read the disk.
-    pub(super) fn verify(&mut self, request: &Evaluate) -> Result<(), QuotaError> {
+    pub(super) fn verify(&mut self, tokens: &[u8], asked: &[&[u8]]) -> Result<(), QuotaError> {
         if matches!(self.paid, Some(Paid::Unverified)) {
-            self.paid = Some(Paid::Tokens(self.quotas.verify(request)?));
+            self.paid = Some(Paid::Tokens(self.quotas.verify(tokens, asked)?));
         }
         Ok(())
     }
@@ -167,21 +167,21 @@ impl Quotas {
         })))
     }
 
-    /// Charges an evaluation to a partner. Tokens are still to be verified
+    /// Charges a partner for so many elements or queries. Tokens are still to be verified
     /// ([`Returning::verify`]), and spent when it is done ([`Self::spend`]).
     pub(super) async fn pay(
         &self,
         payer: &Payer,
-        request: &Evaluate,
-        elements: usize,
+        tokens: &[u8],
+        counted: Counted,
+        count: usize,
     ) -> Result<Paid, QuotaError> {
-        if !request.tokens.is_empty() {
+        if !tokens.is_empty() {
             return Ok(Paid::Unverified);
         }
         match payer {
             Payer::Partner { .. } => {
-                let (counted, count) = (Counted::Elements, elements as u64);
-                Ok(Paid::Charged(self.charge(payer, counted, count).await?))
+                Ok(Paid::Charged(self.charge(payer, counted, count as u64).await?))
             }
             Payer::Anonymous => match self.0.options.anonymous {
                 Anonymous::Open => Ok(Paid::Nothing),
@@ -190,11 +190,10 @@ impl Quotas {
         }
     }
 
-    fn verify(&self, request: &Evaluate) -> Result<Redeemed, QuotaError> {
-        let (inner, epoch) = (&self.0, request.epoch.get().to_be_bytes());
-        let asked: [&[u8]; 2] = [&epoch, &request.blinded_elements];
+    fn verify(&self, tokens: &[u8], asked: &[&[u8]]) -> Result<Redeemed, QuotaError> {
+        let inner = &self.0;
         let (directory, now_s) = (inner.keyring.directory(), inner.clock.now_s());
-        let redeemed = redeem(directory, &inner.keys.known(), now_s, &request.tokens, &asked)
+        let redeemed = redeem(directory, &inner.keys.known(), now_s, tokens, asked)
             .map_err(|_| QuotaError::TokenInvalid)?;
         let (day, hash) = (redeemed.day.number(), redeemed.request);
         match inner.spent.look(day, &names(&redeemed), &hash)? {

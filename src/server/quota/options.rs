@@ -73,6 +73,9 @@ impl QuotaOptions {
             if limits.elements.burst() < LEAST_ELEMENTS {
                 return refused("elements burst", "must admit the largest batch, 512 elements");
             }
+            if limits.queries.burst() < 1 {
+                return refused("queries burst", "must admit one query");
+            }
             if limits.tokens.burst() < 256 {
                 return refused("tokens burst", "must admit the largest call, 256 tokens");
             }

@@ -41,6 +41,7 @@ impl Quotas {
             Payer::Partner { has_users, .. } => {
                 limits.elements = Some(own(self.limit(payer, Counted::Elements).await?));
                 limits.bucket_bytes = Some(own(self.limit(payer, Counted::Bytes).await?));
+                limits.pir_queries = Some(own(self.limit(payer, Counted::Queries).await?));
                 if *has_users {
                     limits.tokens = Some(own(self.limit(payer, Counted::Tokens).await?));
                 }

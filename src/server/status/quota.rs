@@ -21,6 +21,7 @@ pub(super) fn refusal(error: &QuotaError) -> Refusal {
                 Counted::Elements => "elements",
                 Counted::Bytes => "bucket_bytes",
                 Counted::Tokens => "tokens",
+                Counted::Queries => "pir_queries",
             };
             let mut refusal = Refusal::new(Code::ResourceExhausted, "QUOTA_EXHAUSTED", message);
             let said = refusal.message.as_str();

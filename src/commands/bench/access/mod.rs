@@ -176,7 +176,12 @@ async fn secured(
     let roomy = Limit::new(1 << 40, 1 << 36)?;
     let quotas = QuotaOptions {
         anonymous: Anonymous::Tokens,
-        partner: Limits { elements: roomy, bytes: Limit::new(1 << 46, 1 << 44)?, tokens: roomy },
+        partner: Limits {
+            elements: roomy,
+            bytes: Limit::new(1 << 46, 1 << 44)?,
+            tokens: roomy,
+            queries: roomy,
+        },
         ..QuotaOptions::default()
     };
     let options = ServerOptions { tls: Some(tls), quotas, ..ServerOptions::default() };
