@@ -5,7 +5,7 @@ use std::{
     env, fs,
     io::{self, BufRead as _, BufReader},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
 };
@@ -44,12 +44,28 @@ impl Process {
         Ok((Self::start(command, directory, data)?, pinned))
     }
 
+    /// Starts a server whose configuration says so much more.
+    pub(super) fn serve_with(
+        directory: &Directory,
+        data: &Path,
+        more: &str,
+    ) -> anyhow::Result<Self> {
+        let (cert, key) = certificate(directory)?;
+        let keys = directory.path("keys");
+        let config = format!(
+            "data = {data:?}\nkeys = {keys:?}\nlisten = \"127.0.0.1:0\"\ntls_cert = {cert:?}\n\
+             tls_key = {key:?}\n{more}\n"
+        );
+        let path = directory.path("blindbook.toml");
+        fs::write(&path, config)?;
+        let mut command = Command::new(env::current_exe()?);
+        command.args(["serve", "--log", "info", "--config"]).arg(path);
+        Self::run(command)
+    }
+
     fn start(mut command: Command, directory: &Directory, data: &Path) -> anyhow::Result<Self> {
-        let (cert, key) = (directory.path("cert.pem"), directory.path("cert.key"));
-        fs::write(&cert, &directory.tls.cert)?;
-        // Beneath a folder that is the user's alone.
-        fs::write(&key, directory.tls.key.as_bytes())?;
-        let mut child = command
+        let (cert, key) = certificate(directory)?;
+        command
             .args(["serve", "--log", "info", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .arg("--keys")
@@ -57,7 +73,12 @@ impl Process {
             .arg("--tls-cert")
             .arg(cert)
             .arg("--tls-key")
-            .arg(key)
+            .arg(key);
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -88,6 +109,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         end(&mut self.child);
     }
+}
+
+/// The files of certificate and key.
+fn certificate(directory: &Directory) -> io::Result<(PathBuf, PathBuf)> {
+    let (cert, key) = (directory.path("cert.pem"), directory.path("cert.key"));
+    fs::write(&cert, &directory.tls.cert)?;
+    // Beneath a folder that is the user's alone.
+    fs::write(&key, directory.tls.key.as_bytes())?;
+    Ok((cert, key))
 }
 
 /// The server only reads: nothing is lost.

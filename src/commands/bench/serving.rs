@@ -54,9 +54,19 @@ impl Serving {
         tls: bool,
         cache_bytes: u64,
     ) -> anyhow::Result<(Self, Lookup)> {
+        let options = ServerOptions { cache_bytes, ..ServerOptions::default() };
+        Self::with(directory, generations, tls, options).await
+    }
+
+    /// Runs the real server with options of one's own.
+    pub(super) async fn with(
+        directory: &Directory,
+        generations: Arc<dyn Generations>,
+        tls: bool,
+        mut options: ServerOptions,
+    ) -> anyhow::Result<(Self, Lookup)> {
         let (cert, key) = (directory.tls.cert.as_bytes(), directory.tls.key.as_bytes());
-        let tls_config = if tls { Some(server::tls_config(cert, key)?) } else { None };
-        let options = ServerOptions { tls: tls_config, cache_bytes, ..ServerOptions::default() };
+        options.tls = if tls { Some(server::tls_config(cert, key)?) } else { None };
         let server =
             Server::open(generations, directory.keyring.clone(), options, Clock::system()).await?;
         let buckets = server.lookup();

@@ -6,6 +6,8 @@ mod engine;
 mod live;
 mod prepare;
 
+pub(super) use self::prepare::Claimants;
+
 use std::{
     path::Path,
     sync::{

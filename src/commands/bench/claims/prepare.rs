@@ -26,16 +26,16 @@ use super::super::{super::now_s, directory::Directory};
 const VERIFIED_S: u64 = 86_400;
 
 /// A claim that nobody has verified yet.
-pub(super) struct Arriving {
-    pub(super) sii: Sii,
-    pub(super) user: User,
+pub(in crate::commands::bench) struct Arriving {
+    pub(in crate::commands::bench) sii: Sii,
+    pub(in crate::commands::bench) user: User,
     proof: Proof,
     verified_until: u32,
     signature: [u8; 64],
 }
 
 /// Makes claims, each of somebody new, and takes them.
-pub(super) struct Claimants {
+pub(in crate::commands::bench) struct Claimants {
     provider: Provider,
     provider_key: SigningKey,
     codes: Codes,
@@ -65,7 +65,7 @@ impl Outbox {
 }
 
 impl Claimants {
-    pub(super) fn new(directory: &Directory) -> anyhow::Result<Self> {
+    pub(in crate::commands::bench) fn new(directory: &Directory) -> anyhow::Result<Self> {
         let pending = Arc::new(MemoryPending::new(1 << 22));
         let outbox = Arc::new(Outbox::default());
         let limits = CodeLimits { per_provider_per_h: u32::MAX, ..CodeLimits::default() };
@@ -89,7 +89,7 @@ impl Claimants {
     }
 
     /// Claims of so many people whom the directory does not know.
-    pub(super) async fn make(&mut self, count: usize) -> anyhow::Result<Vec<Arriving>> {
+    pub(in crate::commands::bench) async fn make(&mut self, count: usize) -> anyhow::Result<Vec<Arriving>> {
         let mut made = Vec::with_capacity(count);
         for _ in 0..count {
             let n = self.made;
@@ -126,7 +126,7 @@ impl Claimants {
     }
 
     /// Verifies a claim and has the ledger commit it.
-    pub(super) fn taker(&self, ledger: &Ledger) -> Taker {
+    pub(in crate::commands::bench) fn taker(&self, ledger: &Ledger) -> Taker {
         let (proofs, provider) = (self.proofs.clone(), self.provider.clone());
         Taker { proofs, provider, ledger: ledger.clone() }
     }
@@ -134,7 +134,7 @@ impl Claimants {
 
 /// Takes claims as the registry's service does.
 #[derive(Clone)]
-pub(super) struct Taker {
+pub(in crate::commands::bench) struct Taker {
     proofs: Proofs,
     provider: Provider,
     ledger: Ledger,
@@ -142,7 +142,7 @@ pub(super) struct Taker {
 
 impl Taker {
     /// Verifies a claim and commits it: it is durable when this returns.
-    pub(super) async fn take(&self, arriving: &Arriving) -> anyhow::Result<()> {
+    pub(in crate::commands::bench) async fn take(&self, arriving: &Arriving) -> anyhow::Result<()> {
         let Arriving { sii, user, proof, verified_until, signature } = arriving;
         let now_s = now_s();
         let proven = self.proofs.verify(proof, sii, &self.provider, now_s).await;

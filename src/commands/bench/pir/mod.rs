@@ -2,16 +2,17 @@
 //! built from the loaded store, on one thread, beside what memory allows.
 
 mod matrix;
+mod served;
 
 use std::path::Path;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-use self::matrix::Measured;
+use self::{matrix::Measured, served::Served};
 use super::{
     directory::Directory,
-    report::{Row, mib},
+    report::{self, Row, mib},
     serving, step,
 };
 
@@ -34,6 +35,7 @@ pub(super) struct Pir {
     kernel: &'static str,
     short_entries: Measured,
     entries: Measured,
+    served: Served,
 }
 
 /// A figure, what it must be, and what is aimed at.
@@ -101,7 +103,52 @@ impl Pir {
                 ),
             ));
         }
+        rows.extend(self.served.rows());
         rows
+    }
+}
+
+impl Served {
+    fn rows(&self) -> [Row; 5] {
+        let following = &self.following;
+        [
+            Row::new(
+                "over gRPC, 192-byte entries",
+                format!(
+                    "ready after {:.1} s; a whole lookup {:.0} ms; {:.1} lookups/s with eight at once",
+                    self.ready_s, self.lookup_ms, self.lookups_per_s
+                ),
+            ),
+            Row::new(
+                "bytes of a whole lookup",
+                format!(
+                    "{:.0}: {:.0} sent, {:.0} received",
+                    self.sent_bytes + self.received_bytes,
+                    self.sent_bytes,
+                    self.received_bytes
+                ),
+            ),
+            Row::new("resident memory of the server", report::memory_text(self.server_memory)),
+            Row::new(
+                "a lookup in a bucket",
+                format!(
+                    "{:.1} ms, beside eight queries {:.1} ms",
+                    self.bucket_ms, self.bucket_beside_queries_ms
+                ),
+            ),
+            Row::new(
+                "a claim is found",
+                format!(
+                    "after {:.1} s, {:.1} s at the latest of {}; beside {:.0} claims/s and {:.1} \
+                     queries/s",
+                    following.median_s,
+                    following.longest_s,
+                    following.found,
+                    following.claims_per_s,
+                    following.queries_per_s
+                ),
+            ),
+        ]
     }
 }
 
@@ -113,6 +160,8 @@ pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Resul
     let short_entries = matrix::measure(&*store, &identity, SHORT_ENTRY).await?;
     step("private information retrieval, entries of 192 bytes")?;
     let entries = matrix::measure(&*store, &identity, blindbook::bucket::ENTRY_BYTES).await?;
+    drop(store);
+    let served = served::measure(directory, data).await?;
     Ok(Pir {
         pir_scan_vs_bandwidth: short_entries.scan / short_entries.bandwidth,
         pir_query_ms: short_entries.query_ms,
@@ -125,5 +174,6 @@ pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Resul
         kernel: blindbook::pir::Kernel::best().name(),
         short_entries,
         entries,
+        served,
     })
 }
