@@ -9,6 +9,9 @@
 //! [`ClientOptions`]: the evaluation's proof, the bucket's signature and
 //! version, each mapping's signature. Then the entry opens, or there is none.
 //!
+//! Where the directory offers private information retrieval a single lookup asks
+//! for the row of its bucket in that way instead, and tells no bits: see [`Mode`].
+//!
 //! [`Client::lookup_many`] asks in batches of fixed sizes that stored decoys
 //! fill up. Hits and misses, found and damaged entries make the same calls, of
 //! the same sizes, and leave the same traces in the [`State`]; nothing in an

@@ -67,7 +67,7 @@ fn bad_input_ends_with_2_and_says_what_to_do_but_not_the_value() {
         (vec!["alice@example.com", "+999123"], "identifier 2"),
         (vec!["--region", "Europe", "+14155550100"], "region"),
         (vec!["--provider-key", "nonsense", "+14155550100"], "NAME=FILE"),
-        (vec!["--mode", "pir", "+14155550100"], "mode"),
+        (vec!["--mode", "open", "+14155550100"], "mode"),
         (vec![], "SII"),
     ] {
         let output = lookup(&more);

@@ -22,6 +22,7 @@ mod estate;
 mod load;
 mod lookup;
 mod partners;
+mod pir;
 mod privacy;
 mod registry;
 mod serve;
