@@ -6,8 +6,6 @@ mod engine;
 mod live;
 mod prepare;
 
-pub(super) use self::prepare::Claimants;
-
 use std::{
     path::Path,
     sync::{
@@ -25,10 +23,11 @@ use blindbook::{
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+pub(super) use self::prepare::Claimants;
 use self::{
     engine::Recorder,
     live::{Found, Latency},
-    prepare::{Arriving, Claimants, Taker},
+    prepare::{Arriving, Taker},
 };
 use super::{
     cpu,
