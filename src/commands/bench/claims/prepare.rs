@@ -89,7 +89,10 @@ impl Claimants {
     }
 
     /// Claims of so many people whom the directory does not know.
-    pub(in crate::commands::bench) async fn make(&mut self, count: usize) -> anyhow::Result<Vec<Arriving>> {
+    pub(in crate::commands::bench) async fn make(
+        &mut self,
+        count: usize,
+    ) -> anyhow::Result<Vec<Arriving>> {
         let mut made = Vec::with_capacity(count);
         for _ in 0..count {
             let n = self.made;
