@@ -31,7 +31,14 @@ fuzz_target!(|data: &[u8]| -> Corpus {
 
 fn in_range(config: &Config) {
     assert!((60..=30 * 86_400).contains(&config.refresh_period_s));
-    assert!((1..=1 << 20).contains(&config.max_connections));
+    let limits = &config.limits;
+    assert!((1..=1 << 20).contains(&limits.max_connections));
+    assert!((1..=1000).contains(&limits.max_streams));
+    assert!((1..=1 << 20).contains(&limits.max_calls));
+    assert!((1..=1 << 20).contains(&limits.max_watches));
+    assert!(limits.evaluation_threads <= 512);
+    assert!((1..=1 << 16).contains(&limits.queued_per_thread));
+    assert!((1..=86_400).contains(&limits.max_call_time_s));
     assert!((1 << 20..=1 << 40).contains(&config.bucket_cache_bytes));
     assert!((1 << 20..=1 << 40).contains(&config.store_cache_bytes));
     for region in &config.regions {
@@ -67,11 +74,30 @@ fn written(config: &Config) -> String {
         Tls::InsecurePlaintext => set("insecure_plaintext", true.into()),
     }
     set("refresh_period_s", number(config.refresh_period_s.into()));
-    set("max_connections", number(config.max_connections as u64));
     set("bucket_cache_bytes", number(config.bucket_cache_bytes));
     set("store_cache_bytes", number(config.store_cache_bytes));
     set("regions", config.regions.clone().into());
     set("log", config.log.clone().into());
+    let mut bounds = toml::Table::new();
+    for (name, value) in [
+        ("max_connections", config.limits.max_connections as u64),
+        ("max_streams", config.limits.max_streams.into()),
+        ("max_calls", config.limits.max_calls as u64),
+        ("max_watches", config.limits.max_watches as u64),
+        ("evaluation_threads", config.limits.evaluation_threads as u64),
+        ("queued_per_thread", config.limits.queued_per_thread as u64),
+        ("max_call_time_s", config.limits.max_call_time_s),
+    ] {
+        bounds.insert(name.into(), number(value));
+    }
+    set("limits", bounds.into());
+    if let Some(options) = &config.pir {
+        let mut pir = toml::Table::new();
+        pir.insert("memory_bytes".into(), number(options.memory_bytes));
+        pir.insert("threads".into(), number(options.threads as u64));
+        pir.insert("max_waiting".into(), number(options.max_waiting as u64));
+        set("pir", pir.into());
+    }
     let limits = |limits: &Limits| {
         let mut table = toml::Table::new();
         for (name, value) in [
@@ -79,6 +105,8 @@ fn written(config: &Config) -> String {
             ("elements_burst", limits.elements.burst()),
             ("bucket_bytes_per_day", limits.bytes.per_day()),
             ("bucket_bytes_burst", limits.bytes.burst()),
+            ("pir_queries_per_day", limits.queries.per_day()),
+            ("pir_queries_burst", limits.queries.burst()),
             ("users", limits.tokens.per_day() / Limits::TOKENS_PER_USER),
         ] {
             table.insert(name.into(), number(value));

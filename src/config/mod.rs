@@ -4,7 +4,7 @@ mod server;
 mod sidecar;
 
 pub use server::{
-    CodeChannel, Config, ConfigError, IdentityIssuerConfig, PartnersConfigError, QuotaConfigError,
-    RegistryConfig, RegistryConfigError, Tls, TokenIssuerConfig, WebhookConfig,
+    CodeChannel, Config, ConfigError, IdentityIssuerConfig, LimitsConfig, PartnersConfigError,
+    QuotaConfigError, RegistryConfig, RegistryConfigError, Tls, TokenIssuerConfig, WebhookConfig,
 };
 pub use sidecar::{DirectoryConfig, Identity, SidecarConfig, SidecarConfigError};

@@ -105,6 +105,7 @@ fn settings_are_refused_before_a_port_is_bound() {
         ("insecure_plaintext = true\nlistten = 1\n", "listten"),
         ("", "insecure_plaintext"),
         ("insecure_plaintext = true\nmax_connections = 0\n", "max_connections"),
+        ("insecure_plaintext = true\n[limits]\nmax_calls = 0\n", "[limits] max_calls"),
         ("tls_cert = \"absent.pem\"\ntls_key = \"absent.key\"\n", "absent.pem"),
     ] {
         let path = config(&estate, more);

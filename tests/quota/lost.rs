@@ -22,10 +22,11 @@ use crate::{
 };
 
 const EVALUATE: &str = "/blindbook.v1.DiscoveryService/Evaluate";
+const FETCH: &str = "/blindbook.v1.DiscoveryService/FetchBuckets";
 
 /// Hands bytes on; once told, it loses what the server answers on the
-/// connections that there are, until the evaluation was answered, and then
-/// breaks them.
+/// connections that there are, until the evaluation was answered and the fetch
+/// had come, and then breaks them.
 async fn lossy(
     listener: TcpListener,
     server: std::net::SocketAddr,
@@ -45,9 +46,12 @@ async fn lossy(
             let mut buffer = vec![0; 64 << 10];
             while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
                 if losing.load(Ordering::SeqCst) {
+                    // A fetch that had not gone out yet would go over the next connection
+                    // and be answered: half a lookup is not asked again.
+                    let calls = transcript.calls();
                     let answered =
-                        |call: &blindbook::server::Call| call.path == EVALUATE && call.status == 0;
-                    if transcript.calls().iter().any(answered) {
+                        calls.iter().any(|call| call.path == EVALUATE && call.status == 0);
+                    if answered && calls.iter().any(|call| call.path == FETCH) {
                         losing.store(false, Ordering::SeqCst);
                         break;
                     }

@@ -134,5 +134,15 @@ mod tests {
         for other in [[b"epochs".as_slice(), b"elements"], [b"epoc", b"helements"]] {
             assert_ne!(hash(&other), request);
         }
+        // Nor is the same split into other parts, as of a query and an evaluation.
+        let parts: [&[&[u8]]; 4] = [
+            &[b"epochelements"],
+            &[b"epoch", b"elem", b"ents"],
+            &[b"epoch", b"", b"elements"],
+            &[b"query", b"epoch", b"elements"],
+        ];
+        for other in parts {
+            assert_ne!(hash(other), request);
+        }
     }
 }

@@ -99,12 +99,11 @@ async fn serve(config: Config) -> Outcome {
     let options = ServerOptions {
         tls,
         refresh_period_s: config.refresh_period_s,
-        max_connections: config.max_connections,
         cache_bytes: config.bucket_cache_bytes,
         regions: config.regions,
         quotas: config.quotas,
         pir: config.pir,
-        ..ServerOptions::default()
+        ..config.limits.over(ServerOptions::default())
     };
     if options.quotas.anonymous == Anonymous::Open {
         tracing::warn!(

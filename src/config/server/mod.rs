@@ -1,5 +1,6 @@
 //! `blindbook.toml`: the settings of `serve`, checked before a port is bound.
 
+mod limits;
 mod partners;
 mod quota;
 mod registry;
@@ -13,6 +14,7 @@ use std::{
 use serde::Deserialize;
 
 pub use self::{
+    limits::LimitsConfig,
     partners::PartnersConfigError,
     quota::QuotaConfigError,
     registry::{
@@ -22,7 +24,7 @@ pub use self::{
 };
 use crate::{
     access::{Partner, RoleKind},
-    server::{PirOptions, QuotaOptions, TlsFiles},
+    server::{PirOptions, QuotaOptions, ServerError, TlsFiles},
 };
 
 /// The longest configuration that is read.
@@ -69,6 +71,12 @@ pub enum ConfigError {
     /// The quotas.
     #[error(transparent)]
     Quota(#[from] QuotaConfigError),
+    /// What the server takes on at once.
+    #[error("[limits] {0}")]
+    Limits(Box<ServerError>),
+    /// The same bound twice.
+    #[error("max_connections is set twice: keep the one in [limits]")]
+    ConnectionsTwice,
     /// A log level that is none.
     #[error("log must be one of error, warn, info, debug, trace")]
     Log,
@@ -98,8 +106,8 @@ pub struct Config {
     pub tls: Tls,
     /// How long clients answer from their caches.
     pub refresh_period_s: u32,
-    /// Most connections at once.
-    pub max_connections: usize,
+    /// How much is taken on at once.
+    pub limits: LimitsConfig,
     /// Bytes of assembled buckets that are kept in memory.
     pub bucket_cache_bytes: u64,
     /// Bytes of pages that the store keeps in memory, for each partition.
@@ -133,8 +141,8 @@ struct File {
     insecure_plaintext: bool,
     #[serde(default = "defaults::refresh_period_s")]
     refresh_period_s: u32,
-    #[serde(default = "defaults::max_connections")]
-    max_connections: usize,
+    /// Where it stood before it had a section.
+    max_connections: Option<usize>,
     #[serde(default = "defaults::bucket_cache_bytes")]
     bucket_cache_bytes: u64,
     #[serde(default = "defaults::store_cache_bytes")]
@@ -143,6 +151,8 @@ struct File {
     regions: Vec<String>,
     #[serde(default = "defaults::log")]
     log: String,
+    #[serde(default)]
+    limits: limits::Section,
     registry: Option<registry::Section>,
     #[serde(default, rename = "admin")]
     admins: Vec<partners::AdminSection>,
@@ -181,9 +191,6 @@ mod defaults {
     pub(super) const fn refresh_period_s() -> u32 {
         86_400
     }
-    pub(super) const fn max_connections() -> usize {
-        10_000
-    }
     pub(super) const fn bucket_cache_bytes() -> u64 {
         256 << 20
     }
@@ -219,11 +226,12 @@ impl Config {
             client_crl: None,
             insecure_plaintext,
             refresh_period_s: defaults::refresh_period_s(),
-            max_connections: defaults::max_connections(),
+            max_connections: None,
             bucket_cache_bytes: defaults::bucket_cache_bytes(),
             store_cache_bytes: defaults::store_cache_bytes(),
             regions: Vec::new(),
             log: defaults::log(),
+            limits: limits::Section::default(),
             registry: None,
             admins: Vec::new(),
             quota: quota::Section::default(),
@@ -271,9 +279,9 @@ impl Config {
             _ => return Err(ConfigError::Tls),
         };
         range("refresh_period_s", file.refresh_period_s.into(), 60, 30 * 86_400)?;
-        range("max_connections", file.max_connections as u64, 1, 1 << 20)?;
         range("bucket_cache_bytes", file.bucket_cache_bytes, 1 << 20, 1 << 40)?;
         range("store_cache_bytes", file.store_cache_bytes, 1 << 20, 1 << 40)?;
+        let limits = file.limits.check(file.max_connections)?;
         let is_region = |code: &String| {
             code.len() == 2 && code.bytes().all(|letter| letter.is_ascii_uppercase())
         };
@@ -297,7 +305,7 @@ impl Config {
             probe_listen: file.probe_listen,
             tls,
             refresh_period_s: file.refresh_period_s,
-            max_connections: file.max_connections,
+            limits,
             bucket_cache_bytes: file.bucket_cache_bytes,
             store_cache_bytes: file.store_cache_bytes,
             regions: file.regions,

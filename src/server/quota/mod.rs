@@ -10,6 +10,8 @@ mod keys;
 mod options;
 mod payer;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
