@@ -139,10 +139,11 @@ async fn an_offer_that_is_taken_back_is_told_after_a_restart_too() {
     assert_eq!(accepting.refresh(&sii(ALICE)).await.unwrap().mappings.len(), 1);
 }
 
+type Refused = (fn() -> Status, fn(&ClientError) -> bool);
+
 #[tokio::test]
 async fn failures_are_errors_and_never_a_fetch() {
     let scene = Scene::of(world(bits(4)), None).await;
-    type Refused = (fn() -> Status, fn(&ClientError) -> bool);
     let refusals: [Refused; 3] = [
         (|| Status::resource_exhausted("busy"), |error| matches!(error, ClientError::Exhausted)),
         (|| Status::internal("broken"), |error| matches!(error, ClientError::ServerFailed(_))),

@@ -52,9 +52,13 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let (cert, key) = certificate(directory)?;
         let keys = directory.path("keys");
+        let quoted = |path: &Path| toml::Value::from(path.to_string_lossy().as_ref());
         let config = format!(
-            "data = {data:?}\nkeys = {keys:?}\nlisten = \"127.0.0.1:0\"\ntls_cert = {cert:?}\n\
-             tls_key = {key:?}\n{more}\n"
+            "data = {}\nkeys = {}\nlisten = \"127.0.0.1:0\"\ntls_cert = {}\ntls_key = {}\n{more}\n",
+            quoted(data),
+            quoted(&keys),
+            quoted(&cert),
+            quoted(&key),
         );
         let path = directory.path("blindbook.toml");
         fs::write(&path, config)?;

@@ -133,8 +133,12 @@ impl Answers {
             match Query::parse(matrix.shape(), &query) {
                 // From here on it is paid for.
                 Ok(query) => good.push((query, (paid.keep(), reply))),
-                // A caller that went away needs no answer, here and below.
-                Err(error) => drop(reply.send(Err(error))),
+                Err(error) => {
+                    // Given back before anybody hears of it.
+                    drop(paid);
+                    // A caller that went away needs no answer, here and below.
+                    drop(reply.send(Err(error)));
+                }
             }
         }
         let queries: Vec<&Query> = good.iter().map(|(query, _)| query).collect();

@@ -80,7 +80,7 @@ impl Bench {
 
 /// What is followed, and who is told.
 #[derive(Clone)]
-pub(super) struct Followed {
+pub(super) struct Subject {
     pub(super) store: Arc<dyn Store>,
     pub(super) partition: u32,
     pub(super) answers: Arc<Answers>,
@@ -89,7 +89,7 @@ pub(super) struct Followed {
 
 /// Follows one partition.
 pub(super) struct Following {
-    followed: Followed,
+    subject: Subject,
     /// How far the log was read.
     checkpoint: u64,
     bench: Option<Bench>,
@@ -105,7 +105,7 @@ impl Following {
     }
 
     pub(super) fn new(
-        followed: Followed,
+        subject: Subject,
         checkpoint: u64,
         follower: Follower,
         public: Arc<Public>,
@@ -113,7 +113,7 @@ impl Following {
     ) -> Result<Self, PirError> {
         let preparer = Preparer::new(&public, kernel)?;
         let bench = Bench { follower, preparer, public, pending: Pending::default() };
-        Ok(Self { followed, checkpoint, bench: Some(bench), waiting: 0 })
+        Ok(Self { subject, checkpoint, bench: Some(bench), waiting: 0 })
     }
 
     /// Follows for ever; what fails is tried again. An error is a fault of ours.
@@ -134,7 +134,7 @@ impl Following {
     /// Reads what changed, and puts in place what waits longest. Says how many rows
     /// that were.
     async fn catch_up(&mut self) -> Result<usize, PirError> {
-        let Followed { store, partition, .. } = self.followed.clone();
+        let Subject { store, partition, .. } = self.subject.clone();
         let room = MAX_PENDING.saturating_sub(self.waiting);
         let mut rows = Vec::new();
         if room > 0 {
@@ -143,10 +143,10 @@ impl Following {
                 tracing::warn!("the log of changes was cut: all buckets are read again");
                 self.all_again().await?;
             }
-            let changed: BTreeSet<BucketNumber> =
+            let numbers: BTreeSet<BucketNumber> =
                 changes.changes.iter().map(|change| change.number).collect();
             let bits = store.prefix_bits();
-            for number in changed {
+            for number in numbers {
                 let bucket = store.bucket(number).await?.ok_or(PirError::NoBucket)?;
                 rows.push((pir_row(number, bits).1, bucket.entries().to_vec()));
             }
@@ -157,7 +157,7 @@ impl Following {
 
     /// Holds every row against the store.
     async fn all_again(&mut self) -> Result<(), PirError> {
-        let Followed { store, partition, .. } = self.followed.clone();
+        let Subject { store, partition, .. } = self.subject.clone();
         let bits = store.prefix_bits();
         let mut first = 0;
         while first < pir_shape(bits).rows() && number_of(partition, first, bits).is_some() {
@@ -173,7 +173,7 @@ impl Following {
 
     async fn step(&mut self, rows: Rows) -> Result<usize, PirError> {
         let mut bench = self.bench.take().ok_or(PirError::Stopped)?;
-        let Followed { answers, partition, .. } = self.followed.clone();
+        let Subject { answers, partition, .. } = self.subject.clone();
         let stepped = tokio::task::spawn_blocking(move || {
             let stepped = bench.step(&answers, partition, rows);
             (bench, stepped)
@@ -182,7 +182,7 @@ impl Following {
         self.waiting = bench.pending.len();
         self.bench = Some(bench);
         let count = stepped?;
-        self.followed.metrics.rows_renewed(count);
+        self.subject.metrics.rows_renewed(count);
         Ok(count)
     }
 }

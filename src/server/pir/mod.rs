@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 pub use self::options::PirOptions;
 use self::{
     answers::Answers,
-    follow::{Followed, Following},
+    follow::{Following, Subject},
 };
 use super::{
     ServerError,
@@ -156,10 +156,10 @@ impl Pir {
             let made = make::make(inner.store.as_ref(), partition, &public, kernel).await?;
             inner.answers.put(partition, made.matrix);
             let (store, answers) = (inner.store.clone(), inner.answers.clone());
-            let followed = Followed { store, partition, answers, metrics: inner.metrics.clone() };
+            let subject = Subject { store, partition, answers, metrics: inner.metrics.clone() };
             let (public, follower) = (public.clone(), made.follower);
             following.spawn(async move {
-                Following::new(followed, checkpoint, follower, public, kernel)?.keep().await
+                Following::new(subject, checkpoint, follower, public, kernel)?.keep().await
             });
         }
         tracing::info!(

@@ -61,10 +61,12 @@ impl Pending {
             }
             groups = all;
         }
-        self.rows
-            .extract_if(.., |_, row| !row.groups.is_disjoint(&groups))
-            .map(|(number, row)| (number, row.bytes))
-            .collect()
+        let (taken, left) = std::mem::take(&mut self.rows)
+            .into_iter()
+            .partition(|(_, row)| !row.groups.is_disjoint(&groups));
+        self.rows = left;
+        let taken: BTreeMap<usize, Row> = taken;
+        taken.into_iter().map(|(number, row)| (number, row.bytes)).collect()
     }
 }
 

@@ -55,12 +55,12 @@ fn claims(sii: &str) -> impl Iterator<Item = proto::ClaimRequest> {
     })
 }
 
-fn mapping() -> Option<proto::MappingName> {
-    Some(proto::MappingName {
+fn mapping() -> proto::MappingName {
+    proto::MappingName {
         provider: "canary provider".into(),
         user: "canary user".into(),
         circle_id: b"canary circle id".to_vec().into(),
-    })
+    }
 }
 
 /// Every field of text or bytes of every call, filled with what it is not.
@@ -95,13 +95,15 @@ pub(super) async fn malformed(scene: &mut Scene) {
             use proto::{
                 list_request::List, release_request::Release, set_preferences_request::Change,
             };
-            let control = proto::ControlRelease { mapping: mapping(), proof: Some(proof.clone()) };
-            let own = proto::OwnRelease { user: "canary user".into(), ..Default::default() };
+            let control =
+                proto::ControlRelease { mapping: Some(mapping()), proof: Some(proof.clone()) };
+            let own = proto::OwnRelease { user: "canary user".into() };
             for release in [Release::Control(control), Release::Own(own)] {
                 let request = proto::ReleaseRequest { sii: sii.into(), release: Some(release) };
                 refused(scene, "no release", registry.release(request).await);
             }
-            let default = proto::DefaultChange { mapping: mapping(), proof: Some(proof.clone()) };
+            let default =
+                proto::DefaultChange { mapping: Some(mapping()), proof: Some(proof.clone()) };
             let audience = proto::AudienceChange {
                 user: "canary user".into(),
                 circle_id: b"canary circle id".to_vec().into(),
@@ -122,6 +124,11 @@ pub(super) async fn malformed(scene: &mut Scene) {
     let list = proto::ListRequest { list: Some(proto::list_request::List::Own(own)) };
     refused(scene, "no page", registry.list(list).await);
 
+    malformed_lookups(scene, channel).await;
+    malformed_partners(scene).await;
+}
+
+async fn malformed_lookups(scene: &mut Scene, channel: tonic::transport::Channel) {
     let mut discovery = DiscoveryServiceClient::new(channel.clone());
     let bad = b"canary element of no group 01234".to_vec();
     for (elements, tokens) in [
@@ -149,17 +156,17 @@ pub(super) async fn malformed(scene: &mut Scene) {
     let mut quota = QuotaServiceClient::new(channel);
     let issue = IssueTokensRequest { day: 1, blinded_messages: b"canary".to_vec().into() };
     refused(scene, "no blinded message", quota.issue_tokens(issue).await);
+}
 
+async fn malformed_partners(scene: &mut Scene) {
     let mut admin = AdminServiceClient::new(scene.channel(Some("admin")).await);
     for (uri, alias, provider) in [
         ("canary uri", "fine", PROVIDER),
         ("spiffe://canary.example/x", "canary alias!", PROVIDER),
         ("spiffe://canary.example/x", "fine", "canary provider"),
     ] {
-        let role = proto::partner::Role::Ap(proto::ApplicationProvider {
-            provider: provider.into(),
-            ..Default::default()
-        });
+        let role =
+            proto::partner::Role::Ap(proto::ApplicationProvider { provider: provider.into() });
         let put = proto::PutPartnerRequest {
             partner: Some(proto::Partner {
                 uri: uri.into(),

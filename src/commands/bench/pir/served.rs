@@ -241,12 +241,12 @@ async fn follow(
         let begun = Instant::now();
         let mut ticks = interval(Duration::from_secs(1) / u32::try_from(CLAIMS_PER_S)?);
         let mut followed = JoinSet::new();
-        let mut taken = JoinSet::new();
+        let mut underway = JoinSet::new();
         for (n, claim) in arriving.into_iter().enumerate() {
             ticks.tick().await;
             let taker = taker.clone();
             if n % FOLLOWED != 0 {
-                taken.spawn(async move { taker.take(&claim).await });
+                underway.spawn(async move { taker.take(&claim).await });
                 continue;
             }
             let client = client.clone();
@@ -259,7 +259,7 @@ async fn follow(
                 anyhow::Ok(acknowledged.elapsed().as_secs_f64())
             });
         }
-        while let Some(ended) = taken.join_next().await {
+        while let Some(ended) = underway.join_next().await {
             ended.context("a claim ended early")??;
         }
         let took = begun.elapsed();
