@@ -1,6 +1,6 @@
 //! The matrix that a server answers from, and its queries.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     bits,
@@ -104,7 +104,8 @@ impl Filling {
     /// [`OutOfMemory`].
     pub fn prepare(self, preparer: &mut Preparer) -> Result<(Block, Hint), OutOfMemory> {
         let hint = preparer.hint(&self.0)?;
-        let packed = preparer.pack(&hint)?;
+        let digits = preparer.digits()?;
+        let packed = preparer.pack(&hint, digits);
         Ok((Block { columns: self.0, packed }, hint))
     }
 }
@@ -221,13 +222,13 @@ impl Matrix {
 
 impl Block {
     /// What of these rows belongs here, and is not here yet.
-    fn differing(&self, number: usize, rows: &[(usize, Vec<u8>)]) -> Vec<(usize, Vec<u8>)> {
+    fn differing(&self, number: usize, rows: &[(usize, impl AsRef<[u8]>)]) -> Writes {
         let part = |bytes: &'_ [u8]| {
             let part = bytes.get(number * RING..).unwrap_or_default();
             part.get(..RING).unwrap_or(part).to_vec()
         };
         rows.iter()
-            .map(|(row, bytes)| (*row, part(bytes)))
+            .map(|(row, bytes)| (*row, part(bytes.as_ref())))
             .filter(|(row, new)| !self.columns.read(*row, new.len()).eq(new.iter().copied()))
             .collect()
     }
@@ -282,35 +283,36 @@ impl Block {
 }
 
 /// Changes that were prepared beside a matrix that went on answering.
+#[must_use = "who prepared it counts on it"]
 pub struct Change {
     blocks: BTreeMap<usize, Renewed>,
 }
 
+/// Rows, and what of them belongs to a block.
+type Writes = Vec<(usize, Vec<u8>)>;
+
 /// A block's part of a change.
 struct Renewed {
     packed: Packed,
-    /// Rows, and what of them belongs here.
-    writes: Vec<(usize, Vec<u8>)>,
+    writes: Writes,
 }
 
 /// What follows the changes of one matrix: the hints of its blocks.
 pub struct Follower {
     shape: Shape,
     hints: Vec<Hint>,
-    spare: Vec<Hint>,
 }
 
 impl Follower {
     /// Takes the hint of every block.
     #[must_use]
     pub const fn new(shape: Shape, hints: Vec<Hint>) -> Self {
-        Self { shape, hints, spare: Vec::new() }
+        Self { shape, hints }
     }
 
-    /// Prepares that rows get other bytes. The matrix is only read: it must be
-    /// the one that the change is then applied to, and no other change between.
-    ///
-    /// `pause` is called before each block is prepared anew.
+    /// Prepares that rows get other bytes in some blocks; what of them lies in
+    /// others stays as it is. The matrix is only read, and the change must be
+    /// applied to it before the next is prepared.
     ///
     /// # Errors
     /// [`OutOfMemory`]: nothing changed.
@@ -319,37 +321,28 @@ impl Follower {
         matrix: &Matrix,
         public: &Public,
         preparer: &mut Preparer,
-        rows: &[(usize, Vec<u8>)],
-        mut pause: impl FnMut(),
+        rows: &[(usize, impl AsRef<[u8]>)],
+        within: Range<usize>,
     ) -> Result<Change, OutOfMemory> {
-        let mut blocks = BTreeMap::new();
-        let mut hints = Vec::new();
-        for (number, (block, old)) in matrix.blocks.iter().zip(&self.hints).enumerate() {
+        let mut renewing = Vec::new();
+        let mut hints = matrix.blocks.iter().zip(&mut self.hints).enumerate();
+        for (number, (block, hint)) in hints.by_ref().take(within.end).skip(within.start) {
             let writes = block.differing(number, rows);
-            if writes.is_empty() {
-                continue;
+            if !writes.is_empty() {
+                renewing.push((number, block, hint, writes, preparer.digits()?));
             }
-            pause();
-            let mut hint = match self.spare.pop() {
-                Some(spare) => spare,
-                None => Hint::zero()?,
-            };
-            hint.copy_from(old);
+        }
+        // Nothing fails from here on.
+        let mut blocks = BTreeMap::new();
+        for (number, block, hint, writes, digits) in renewing {
             for (row, new) in &writes {
                 let columns = block.columns.read(*row, new.len()).zip(new).enumerate();
                 for (column, (old, new)) in columns.filter(|(_, (old, new))| old != *new) {
                     hint.change(public, *row, column, old, *new);
                 }
             }
-            let packed = preparer.pack(&hint)?;
-            hints.push((number, hint));
+            let packed = preparer.pack(hint, digits);
             blocks.insert(number, Renewed { packed, writes });
-        }
-        self.spare.clear();
-        for (number, hint) in hints {
-            if let Some(place) = self.hints.get_mut(number) {
-                self.spare.push(std::mem::replace(place, hint));
-            }
         }
         Ok(Change { blocks })
     }

@@ -34,8 +34,7 @@ pub struct Hint(Pages<u32>);
 
 /// What a block's sums are packed with.
 pub(super) struct Packed {
-    /// [`PACKED_VALUES`].
-    pub(super) digits: Pages<u64>,
+    pub(super) digits: Digits,
     /// The digits of the last switch, from `X^-1` to the secret itself.
     pub(super) last: [Vec<u64>; DIGITS],
     /// The mask of every answer, in its bytes.
@@ -62,14 +61,21 @@ impl Hint {
             *to = to.wrapping_sub(by.wrapping_mul(*from));
         }
     }
+}
 
-    pub(super) fn copy_from(&mut self, hint: &Self) {
-        self.0.copy_from_slice(&hint.0);
+/// The digits of a block: [`PACKED_VALUES`].
+pub(super) struct Digits(Pages<u64>);
+
+impl std::ops::Deref for Digits {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        &self.0
     }
 }
 
 /// Memory that a change put aside.
-pub struct Spare(Vec<Pages<u64>>);
+pub struct Spare(Vec<Digits>);
 
 impl Spare {
     pub(super) fn of(packed: impl IntoIterator<Item = Packed>) -> Self {
@@ -91,7 +97,7 @@ pub struct Preparer {
     square: Pages<u64>,
     images: Pages<u64>,
     /// Memory of digits that nobody reads any more.
-    spare: Vec<Pages<u64>>,
+    spare: Vec<Digits>,
 }
 
 impl Preparer {
@@ -142,7 +148,7 @@ impl Preparer {
     /// Takes back memory that a change put aside, for the blocks to come: to get
     /// it anew from the system costs as much as the computation.
     pub fn recycle(&mut self, spare: Spare) {
-        self.spare = spare.0;
+        self.spare.extend(spare.0);
     }
 
     /// The hint of a block.
@@ -210,15 +216,16 @@ impl Preparer {
         }
     }
 
+    /// Memory for the digits of a block.
+    pub(super) fn digits(&mut self) -> Result<Digits, OutOfMemory> {
+        self.spare.pop().map_or_else(|| Pages::new(PACKED_VALUES).map(Digits), Ok)
+    }
+
     /// What packs the sums of a block with this hint.
-    pub(super) fn pack(&mut self, hint: &Hint) -> Result<Packed, OutOfMemory> {
+    pub(super) fn pack(&mut self, hint: &Hint, digits: Digits) -> Packed {
         self.transform_masks(hint);
         self.transform_images();
-        let digits = match self.spare.pop() {
-            Some(digits) => digits,
-            None => Pages::new(PACKED_VALUES)?,
-        };
-        Ok(self.collapse(digits))
+        self.collapse(digits)
     }
 
     /// The values of all masks: `square[value][column]`.
@@ -279,7 +286,7 @@ impl Preparer {
     }
 
     /// Switches all images to the secret itself. Every digit is written.
-    fn collapse(&self, mut digits: Pages<u64>) -> Packed {
+    fn collapse(&self, mut digits: Digits) -> Packed {
         let (kernel, tables) = (self.kernel, Tables::get());
         let mut sums = [Box::new([0; RING]), Box::new([0; RING])];
         let mut next = sums.clone();
@@ -297,7 +304,7 @@ impl Preparer {
                 for (digit, (cut, turning)) in cut.iter_mut().zip(&self.turning).enumerate() {
                     kernel.forward(tables, cut);
                     kernel.gather(&mut values, cut, &tables.to_orbit);
-                    store(&mut digits, step, digit, chain, &values);
+                    store(&mut digits.0, step, digit, chain, &values);
                     let halves = next.chunks_exact_mut(HALF).zip(values.chunks_exact(HALF));
                     for (half, (next, values)) in halves.enumerate() {
                         let Some(turning) = turning.get(chain ^ half) else { continue };

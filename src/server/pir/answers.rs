@@ -3,14 +3,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::PirError;
+use super::{PirError, shared::Shared};
 use crate::{
     pir::{BATCH, Matrix, Query, QueryError},
     server::{
@@ -39,7 +39,7 @@ struct Queues {
 /// Answers queries over the matrices of a directory.
 pub(super) struct Answers {
     /// By partition; not there until it is made.
-    matrices: Vec<OnceLock<RwLock<Matrix>>>,
+    matrices: Vec<OnceLock<Shared<Matrix>>>,
     queues: Mutex<Queues>,
     threads: usize,
     max_waiting: usize,
@@ -69,12 +69,12 @@ impl Answers {
     pub(super) fn put(&self, partition: u32, matrix: Matrix) {
         if let Some(place) = self.matrices.get(partition as usize) {
             // Each is made once.
-            let _ = place.set(RwLock::new(matrix));
+            let _ = place.set(Shared::new(matrix));
         }
     }
 
     /// The matrix of a partition, once it is there.
-    pub(super) fn matrix(&self, partition: u32) -> Option<&RwLock<Matrix>> {
+    pub(super) fn matrix(&self, partition: u32) -> Option<&Shared<Matrix>> {
         self.matrices.get(partition as usize)?.get()
     }
 
@@ -127,7 +127,7 @@ impl Answers {
     fn answer_together(&self, partition: usize, batch: Vec<Waiting>) {
         let Some(matrix) = self.matrices.get(partition).and_then(OnceLock::get) else { return };
         // One state of the matrix for the whole of each answer.
-        let matrix = matrix.read().unwrap_or_else(PoisonError::into_inner);
+        let matrix = matrix.read();
         let mut good = Vec::with_capacity(batch.len());
         for Waiting { query, paid, reply, .. } in batch {
             match Query::parse(matrix.shape(), &query) {

@@ -1,18 +1,15 @@
 //! Follows the changes of a partition: what was acknowledged is read from the
 //! store, prepared beside the queries, and put in place between two of them.
 
-use std::{
-    collections::BTreeSet,
-    convert::Infallible,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::Bytes;
 
 use super::{
     PirError,
     answers::Answers,
     make::{number_of, rows_of},
-    pending::Pending,
+    pending::{Part, Pending},
 };
 use crate::{
     bucket::BucketNumber,
@@ -23,12 +20,12 @@ use crate::{
 };
 
 /// Between two looks at what changed, while nothing does.
-const PERIOD: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// Rows that may wait to be put in place: 200 MB.
 const MAX_PENDING: usize = 4096;
 
-type Rows = Vec<(usize, Vec<u8>)>;
+type Rows = Vec<(usize, Bytes)>;
 
 /// What changes are prepared with, on a thread that may block.
 struct Bench {
@@ -39,8 +36,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Takes in rows that changed, and puts the first that waits in place, with
-    /// those that belong to it. Says how many those were.
+    /// Takes in rows that changed, and puts the part that waits longest in place.
+    /// Says how many rows are as they should be now.
     fn step(
         &mut self,
         answers: &Answers,
@@ -50,31 +47,30 @@ impl Bench {
         let Some(matrix) = answers.matrix(partition) else { return Ok(0) };
         // Only this thread changes it: nothing comes between what is read here and
         // what is put in place below.
-        let now = matrix.read().unwrap_or_else(PoisonError::into_inner);
-        for (row, bytes) in rows {
+        let now = matrix.read();
+        let put = |pending: &mut Pending, (row, bytes): (usize, Bytes)| {
             let blocks = now.differing(row, &bytes);
-            self.pending.put(row, bytes, &blocks);
+            pending.put(row, bytes, &blocks);
+        };
+        for row in rows {
+            put(&mut self.pending, row);
         }
-        let rows = self.pending.take();
-        if rows.is_empty() {
-            return Ok(0);
-        }
+        let waiting = self.pending.len();
+        let Some(Part { blocks, rows }) = self.pending.take() else { return Ok(0) };
         let Self { follower, preparer, public, .. } = self;
-        let change = follower.prepare(&now, public, preparer, &rows, || ());
-        let change = match change {
+        let change = match follower.prepare(&now, public, preparer, &rows, blocks) {
             Ok(change) => change,
             Err(error) => {
-                for (row, bytes) in rows {
-                    let blocks = now.differing(row, &bytes);
-                    self.pending.put(row, bytes, &blocks);
+                for row in rows {
+                    put(&mut self.pending, row);
                 }
                 return Err(error);
             }
         };
         drop(now);
-        let spare = matrix.write().unwrap_or_else(PoisonError::into_inner).apply(change);
+        let spare = matrix.write().apply(change);
         self.preparer.recycle(spare);
-        Ok(rows.len())
+        Ok(waiting - self.pending.len())
     }
 }
 
@@ -120,8 +116,8 @@ impl Following {
     pub(super) async fn keep(mut self) -> Result<Infallible, PirError> {
         loop {
             match self.catch_up().await {
-                Ok(0) => tokio::time::sleep(PERIOD).await,
-                Ok(_) => {}
+                Ok(()) if self.waiting == 0 => tokio::time::sleep(PERIOD).await,
+                Ok(()) => {}
                 Err(PirError::Stopped) => return Err(PirError::Stopped),
                 Err(error) => {
                     tracing::error!(%error, "changes are not in private retrieval yet");
@@ -131,9 +127,8 @@ impl Following {
         }
     }
 
-    /// Reads what changed, and puts in place what waits longest. Says how many rows
-    /// that were.
-    async fn catch_up(&mut self) -> Result<usize, PirError> {
+    /// Reads what changed, and puts in place what waits longest.
+    async fn catch_up(&mut self) -> Result<(), PirError> {
         let Subject { store, partition, .. } = self.subject.clone();
         let room = MAX_PENDING.saturating_sub(self.waiting);
         let mut rows = Vec::new();
@@ -148,7 +143,7 @@ impl Following {
             let bits = store.prefix_bits();
             for number in numbers {
                 let bucket = store.bucket(number).await?.ok_or(PirError::NoBucket)?;
-                rows.push((pir_row(number, bits).1, bucket.entries().to_vec()));
+                rows.push((pir_row(number, bits).1, bucket.entries().clone()));
             }
             self.checkpoint = changes.checkpoint;
         }
@@ -171,7 +166,7 @@ impl Following {
         Ok(())
     }
 
-    async fn step(&mut self, rows: Rows) -> Result<usize, PirError> {
+    async fn step(&mut self, rows: Rows) -> Result<(), PirError> {
         let mut bench = self.bench.take().ok_or(PirError::Stopped)?;
         let Subject { answers, partition, .. } = self.subject.clone();
         let stepped = tokio::task::spawn_blocking(move || {
@@ -181,8 +176,7 @@ impl Following {
         let (bench, stepped) = stepped.await.map_err(|_| PirError::Stopped)?;
         self.waiting = bench.pending.len();
         self.bench = Some(bench);
-        let count = stepped?;
-        self.subject.metrics.rows_renewed(count);
-        Ok(count)
+        self.subject.metrics.rows_renewed(stepped?);
+        Ok(())
     }
 }

@@ -9,6 +9,8 @@ use std::{
     thread,
 };
 
+use bytes::Bytes;
+
 use super::PirError;
 use crate::{
     bucket::{BucketNumber, PrefixBits},
@@ -36,14 +38,14 @@ pub(super) async fn rows_of(
     store: &dyn Store,
     partition: u32,
     first: usize,
-) -> Result<Vec<(usize, Vec<u8>)>, PirError> {
+) -> Result<Vec<(usize, Bytes)>, PirError> {
     let bits = store.prefix_bits();
     let rows = pir_shape(bits).rows();
     let Some(number) = number_of(partition, first, bits) else { return Ok(Vec::new()) };
     let buckets = store.scan(number, READ.min(rows - first)).await?;
     (first..)
         .zip(buckets)
-        .map(|(row, bucket)| Ok((row, bucket.ok_or(PirError::NoBucket)?.entries().to_vec())))
+        .map(|(row, bucket)| Ok((row, bucket.ok_or(PirError::NoBucket)?.entries().clone())))
         .collect()
 }
 

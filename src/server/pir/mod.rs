@@ -10,6 +10,7 @@ mod follow;
 mod make;
 mod options;
 mod pending;
+mod shared;
 
 use std::{convert::Infallible, sync::Arc};
 
