@@ -37,7 +37,7 @@ pub struct AnswerLength {
 pub struct Asked {
     shape: Shape,
     query: Vec<u8>,
-    /// The secret in the transform's order.
+    /// The values of the secret.
     secret: Box<Zeroizing<Poly>>,
 }
 
@@ -214,20 +214,16 @@ fn write_samples(
 
 fn write_keys(query: &mut Vec<u8>, public: &Public, secret: &Poly, rng: &mut impl CryptoRng) {
     let (kernel, tables) = (Kernel::best(), Tables::get());
-    let mut values = Box::new(Zeroizing::new([0; RING]));
-    kernel.gather(&mut values, secret, &tables.to_orbit);
-    let five = Box::new(Zeroizing::new(turned(&values)));
-    let about = Box::new(Zeroizing::new(turned_about(&values)));
-    let mut error = Box::new(Zeroizing::new([0; RING]));
+    let five = Box::new(Zeroizing::new(turned(secret)));
+    let about = Box::new(Zeroizing::new(turned_about(secret)));
     let mut body = Box::new(Zeroizing::new([0; RING]));
     for (masks, image) in public.keys.iter().zip([five, about]) {
         for (masks, weight) in masks.iter().zip((0..).step_by(DIGIT_BITS as usize)) {
-            for (to, drawn) in error.iter_mut().zip(errors(rng)) {
+            for (to, drawn) in body.iter_mut().zip(errors(rng)) {
                 *to = of_signed(drawn);
             }
-            kernel.forward(tables, &mut error);
-            kernel.gather(&mut body, &error, &tables.to_orbit);
-            let terms = values.iter().zip(masks).zip(image.iter());
+            kernel.forward(tables, &mut body);
+            let terms = secret.iter().zip(masks).zip(image.iter());
             for (to, ((secret, mask), image)) in body.iter_mut().zip(terms) {
                 let masked = super::modulus::multiply(*secret, *mask);
                 let weighted = super::modulus::multiply(*image, 1 << weight);

@@ -265,14 +265,12 @@ impl Block {
         answer: &mut Vec<u8>,
     ) {
         let tables = Tables::get();
-        let mut values = *packed;
+        let mut switched = *packed;
         for (digits, key) in self.packed.last.iter().zip(&query.last) {
-            for ((value, digit), key) in values.iter_mut().zip(digits).zip(key) {
+            for ((value, digit), key) in switched.iter_mut().zip(digits).zip(key) {
                 *value = add(*value, multiply(*digit, *key));
             }
         }
-        let mut switched = [0; RING];
-        kernel.gather(&mut switched, &values, &tables.from_orbit);
         kernel.backward(tables, &mut switched);
         let mut body = [0; RING];
         kernel.lift(&mut body, sums);

@@ -1,15 +1,20 @@
 //! The number-theoretic transform of the ring: a polynomial of degree below
 //! 2048 as its values at the odd powers of a 4096th root of unity.
 //!
-//! Two orders of the values are used. In the *transform's order* they come out.
-//! In *orbit order* the value at `root^(5^p)` is at place `p` and that at
-//! `root^(-5^p)` at place `1024 + p`: the automorphism `X -> X^5` rotates each
-//! half by one place, and `X -> X^-1` swaps the halves.
+//! The values are in *orbit order*: the value at `root^(5^p)` is at place `p` and
+//! that at `root^(-5^p)` at place `1024 + p`. The automorphism `X -> X^5` rotates
+//! each half by one place, and `X -> X^-1` swaps the halves.
+//!
+//! The first level parts the halves, and each level after it parts what is left by
+//! one more bit of `p`, the lowest first. After `t` of them the remainders modulo
+//! `X^m - c_g`, `m = 1024 / 2^t`, one for each `g = p mod 2^t`, lie with coefficient
+//! `j` of remainder `g` at place `j * 2^t + g`. The next bit goes above those of
+//! `g`, so that the last level leaves the values in order, and a level reads and
+//! writes neighbours.
 
 use std::sync::LazyLock;
 
 use super::{
-    kernels::Kernel,
     modulus::{ROOT, inverse, multiply, power, quotient},
     parameters::RING,
 };
@@ -33,57 +38,55 @@ impl Factors {
     }
 }
 
+/// Levels that part a half.
+pub(super) const LEVELS: usize = HALF.ilog2() as usize;
+
 /// The constants of one direction.
 pub(super) struct Direction {
-    /// The powers of the root in bit-reversed order, as the wide levels take
-    /// them: level by level, one for each of 1, 2, 4, ... 128 groups.
-    pub(super) wide: Factors,
-    /// For each 64 neighbours, which lie as 8 rows of 8: the factors of the
-    /// last three levels, 8 for 8 columns each: one for distance 4, two for
-    /// distance 2, four for distance 1.
-    pub(super) narrow: Factors,
+    /// That of the level that parts the halves, and its quotient.
+    pub(super) first: (u64, u64),
+    /// By half, by level `t`: one for each of the `2^t` remainders, again and again
+    /// up to [`LANES`] of them.
+    pub(super) levels: [[Factors; LEVELS]; 2],
 }
 
-/// Both directions, and the way to orbit order and back.
+/// Least constants of a level: what one instruction takes.
+pub(super) const LANES: usize = 8;
+
+/// Both directions.
 pub(super) struct Tables {
     pub(super) forward: Direction,
     pub(super) backward: Direction,
-    /// Where a value of orbit order stands in the transform's order.
-    pub(super) to_orbit: Vec<u32>,
-    /// Where a value of the transform's order stands in orbit order.
-    pub(super) from_orbit: Vec<u32>,
     /// 1 / 2048.
     pub(super) scale: u64,
     pub(super) scale_quotient: u64,
 }
 
-static TABLES: LazyLock<Tables> = LazyLock::new(Tables::new);
-
-fn bit_reversed(i: usize, bits: u32) -> usize {
-    i.reverse_bits() >> (usize::BITS - bits)
-}
-
-fn direction(root: u64) -> Direction {
-    let powers: Vec<u64> =
-        (0..RING).map(|i| power(root, bit_reversed(i, RING.ilog2()) as u64)).collect();
-    let at = |i: usize| powers.get(i).copied().unwrap_or(0);
-    let mut narrow = Vec::with_capacity(7 * RING / 8);
-    for group in (0..RING / 8).step_by(8) {
-        for (first, stride, offset) in [
-            (256, 1, 0),
-            (512, 2, 0),
-            (512, 2, 1),
-            (1024, 4, 0),
-            (1024, 4, 1),
-            (1024, 4, 2),
-            (1024, 4, 3),
-        ] {
-            narrow.extend((group..group + 8).map(|column| at(first + stride * column + offset)));
-        }
+static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+    let scale = inverse(RING as u64);
+    Tables {
+        forward: Direction::new(ROOT),
+        backward: Direction::new(inverse(ROOT)),
+        scale,
+        scale_quotient: quotient(scale),
     }
-    Direction {
-        wide: Factors::new(powers.iter().take(256).copied().collect()),
-        narrow: Factors::new(narrow),
+});
+
+impl Direction {
+    fn new(root: u64) -> Self {
+        let first = power(root, HALF as u64);
+        let half = |start: u64| {
+            let orbit: Vec<u64> =
+                std::iter::successors(Some(start), |e| Some(e * 5 % 4096)).take(HALF).collect();
+            std::array::from_fn(|level| {
+                let remainders = 1 << level;
+                let here = orbit.iter().take(remainders).cycle().take(remainders.max(LANES));
+                // Half the degree of the remainders that it parts.
+                let degree = (HALF as u64 / 2) >> level;
+                Factors::new(here.map(|e| power(root, e * degree)).collect())
+            })
+        };
+        Self { first: (first, quotient(first)), levels: [half(1), half(4095)] }
     }
 }
 
@@ -91,38 +94,6 @@ impl Tables {
     /// The tables: made once.
     pub(super) fn get() -> &'static Self {
         &TABLES
-    }
-
-    fn new() -> Self {
-        let scale = inverse(RING as u64);
-        let mut tables = Self {
-            forward: direction(ROOT),
-            backward: direction(inverse(ROOT)),
-            to_orbit: Vec::new(),
-            from_orbit: Vec::new(),
-            scale,
-            scale_quotient: quotient(scale),
-        };
-        // The transform of X tells which power of the root each place is for.
-        let mut values = [0; RING];
-        if let Some(x) = values.get_mut(1) {
-            *x = 1;
-        }
-        Kernel::scalar().forward(&tables, &mut values);
-        let mut places = std::collections::HashMap::with_capacity(RING);
-        for (place, value) in (0_u32..).zip(values) {
-            places.insert(value, place);
-        }
-        let orbit =
-            |start: u64| std::iter::successors(Some(start), |e| Some(e * 5 % 4096)).take(HALF);
-        tables.to_orbit = orbit(1)
-            .chain(orbit(4095))
-            .filter_map(|e| places.get(&power(ROOT, e)).copied())
-            .collect();
-        let mut from: Vec<(u32, u32)> = tables.to_orbit.iter().copied().zip(0..).collect();
-        from.sort_unstable();
-        tables.from_orbit = from.into_iter().map(|(_, place)| place).collect();
-        tables
     }
 }
 
@@ -153,7 +124,7 @@ mod tests {
     use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
     use super::*;
-    use crate::pir::parameters::Q;
+    use crate::pir::{kernels::Kernel, parameters::Q};
 
     fn random(rng: &mut StdRng) -> Poly {
         std::array::from_fn(|_| rng.next_u64() % Q)
@@ -193,18 +164,24 @@ mod tests {
     }
 
     #[test]
-    fn orbit_order_turns_automorphisms_into_rotations() {
-        let mut rng = StdRng::seed_from_u64(2);
-        let tables = Tables::get();
-        let a = random(&mut rng);
-        let orbit = |mut x: Poly| {
-            let mut values = [0; RING];
-            Kernel::scalar().forward(tables, &mut x);
-            Kernel::scalar().gather(&mut values, &x, &tables.to_orbit);
-            let mut back = [0; RING];
-            Kernel::scalar().gather(&mut back, &values, &tables.from_orbit);
-            assert_eq!(back, x);
-            values
+    fn values_are_those_at_the_orbit_of_five() {
+        let a = random(&mut StdRng::seed_from_u64(2));
+        let mut values = a;
+        Kernel::best().forward(Tables::get(), &mut values);
+        let at = |x: u64| a.iter().rev().fold(0, |sum, a| (multiply(sum, x) + a) % Q);
+        for p in [0, 1, 2, 511, 512, 1023] {
+            let e = (0..p).fold(1, |e, _| e * 5 % 4096);
+            assert_eq!(values[p], at(power(ROOT, e)));
+            assert_eq!(values[HALF + p], at(power(ROOT, 4096 - e)));
+        }
+    }
+
+    #[test]
+    fn automorphisms_are_rotations() {
+        let a = random(&mut StdRng::seed_from_u64(2));
+        let values = |mut x: Poly| {
+            Kernel::best().forward(Tables::get(), &mut x);
+            x
         };
         let automorphism = |by: usize| {
             let mut image = [0; RING];
@@ -214,14 +191,12 @@ mod tests {
             }
             image
         };
-        let values = orbit(a);
-        let five = orbit(automorphism(5));
-        let minus = orbit(automorphism(4095));
+        let (of_a, five, minus) = (values(a), values(automorphism(5)), values(automorphism(4095)));
         for p in 0..HALF {
-            assert_eq!(five[p], values[(p + 1) % HALF]);
-            assert_eq!(five[HALF + p], values[HALF + (p + 1) % HALF]);
-            assert_eq!(minus[p], values[HALF + p]);
-            assert_eq!(minus[HALF + p], values[p]);
+            assert_eq!(five[p], of_a[(p + 1) % HALF]);
+            assert_eq!(five[HALF + p], of_a[HALF + (p + 1) % HALF]);
+            assert_eq!(minus[p], of_a[HALF + p]);
+            assert_eq!(minus[HALF + p], of_a[p]);
         }
     }
 }

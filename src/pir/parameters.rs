@@ -17,6 +17,8 @@
 //! of the public matrix grouped into ring elements; the packing is
 //! `InspiRING` (Mahdavi et al., `InsPIRe`, IEEE S&P 2026).
 
+use super::kernels::WIDTH;
+
 /// Coefficients of a ring element, and the dimension of the samples.
 pub const RING: usize = 2048;
 
@@ -84,7 +86,7 @@ const HINT_BYTES: usize = RING * RING * 4;
 const DIGITS_BYTES: usize = 2 * DIGITS * RING / 2 * RING * 8;
 
 /// Bytes of the memory that blocks are prepared in, one at a time.
-pub const PREPARER_BYTES: usize = 2 * RING * RING * 8;
+pub const PREPARER_BYTES: usize = 2 * RING * WIDTH * 8;
 
 impl Shape {
     /// As many rows as there can be.

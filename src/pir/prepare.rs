@@ -14,10 +14,10 @@
 
 use super::{
     data::Columns,
-    kernels::{CHUNK, Kernel, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, TILE},
+    kernels::{CHUNK, Kernel, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, TILE, WIDTH, square_place},
     memory::{OutOfMemory, Pages},
     modulus::{of_signed, to_signed},
-    ntt::{Factors, HALF, Poly, Tables},
+    ntt::{Factors, HALF, LANES, Poly, Tables},
     parameters::{DIGITS, MASK_BITS, Q, RING},
     public::Public,
 };
@@ -25,9 +25,6 @@ use crate::pir::bits;
 
 /// Columns whose bytes share a cache line, and are taken together.
 const TOGETHER: usize = 16;
-
-/// Values of a cache line.
-const LINE: usize = 8;
 
 /// The masks of a block's sums: for each column a ring element modulo 2^32.
 pub struct Hint(Pages<u32>);
@@ -93,8 +90,9 @@ pub struct Preparer {
     /// The masks of the key for `X^5`, each half twice over; of that for `X^-1`.
     turning: [[Factors; 2]; DIGITS],
     last: [Factors; DIGITS],
-    scale: Factors,
-    square: Pages<u64>,
+    /// The values of all masks: a row for each value.
+    masks: Pages<u64>,
+    /// The values of those rows: a row for each value.
     images: Pages<u64>,
     /// Memory of digits that nobody reads any more.
     spare: Vec<Digits>,
@@ -129,7 +127,6 @@ impl Preparer {
             .collect();
         let [five, minus] = &public.keys;
         let twice = |half: &[u64]| Factors::new([half, half].concat());
-        let negative_scale = vec![Q - tables.scale; RING];
         Ok(Self {
             kernel,
             groups,
@@ -138,9 +135,8 @@ impl Preparer {
                 [twice(plus), twice(minus)]
             }),
             last: minus.each_ref().map(|masks| Factors::new(masks.clone())),
-            scale: Factors::new(negative_scale),
-            square: Pages::new(RING * RING)?,
-            images: Pages::new(RING * RING)?,
+            masks: Pages::new(RING * WIDTH)?,
+            images: Pages::new(RING * WIDTH)?,
             spare: Vec::new(),
         })
     }
@@ -228,84 +224,66 @@ impl Preparer {
         self.collapse(digits)
     }
 
-    /// The values of all masks: `square[value][column]`.
+    /// The values of all masks, as columns.
     fn transform_masks(&mut self, hint: &Hint) {
         let (kernel, tables) = (self.kernel, Tables::get());
-        let mut lines = vec![[0; RING]; LINE];
-        for (step, masks) in hint.0.chunks_exact(LINE * RING).enumerate() {
+        let mut lines = vec![[0; RING]; LANES];
+        for (step, masks) in hint.0.chunks_exact(LANES * RING).enumerate() {
             for (line, mask) in lines.iter_mut().zip(masks.chunks_exact(RING)) {
                 kernel.lift(line, mask);
                 kernel.forward(tables, line);
             }
-            kernel.columns(&lines, &mut self.square, step);
+            kernel.columns(&lines, &mut self.masks, step * LANES);
         }
     }
 
-    /// The values of all images `A_g`, by chain and step, in orbit order, eight
-    /// steps together.
+    /// For each value the polynomial that the masks have in it, by its values, as
+    /// columns: the images `A_g` lie on the diagonals.
     fn transform_images(&mut self) {
         let (kernel, tables) = (self.kernel, Tables::get());
-        let mut lines = vec![[0; RING]; LINE];
-        let mut line = [0; RING];
-        for (first, rows) in tables.to_orbit.chunks_exact(LINE).enumerate() {
-            for (to, row) in lines.iter_mut().zip(rows) {
-                let from = *row as usize * RING;
-                if let Some(row) = self.square.get(from..from + RING) {
-                    line.copy_from_slice(row);
+        let mut lines = vec![[0; RING]; LANES];
+        for (step, rows) in self.masks.chunks_exact(LANES * WIDTH).enumerate() {
+            for (line, row) in lines.iter_mut().zip(rows.chunks_exact(WIDTH)) {
+                if let Some(row) = row.first_chunk() {
+                    *line = *row;
                 }
-                kernel.forward(tables, &mut line);
-                kernel.gather(to, &line, &tables.to_orbit);
+                kernel.forward(tables, line);
             }
-            let first = first * LINE;
-            let (half, first) = (first / HALF, first % HALF);
-            for (offset, line) in lines.iter().enumerate() {
-                for (to_half, values) in line.chunks_exact(HALF).enumerate() {
-                    let chain = half ^ to_half;
-                    for (p, value) in values.iter().enumerate() {
-                        let step = (first + offset + HALF - p) % HALF;
-                        let place = image_place(chain, step, to_half * HALF + p);
-                        if let Some(to) = self.images.get_mut(place) {
-                            *to = *value;
-                        }
-                    }
-                }
+            let (half, first) = (step * LANES / HALF, step * LANES % HALF);
+            kernel.columns(&lines, &mut self.images, square_place(half, first));
+            if first == 0 {
+                kernel.columns(&lines, &mut self.images, square_place(half, HALF));
             }
         }
-    }
-
-    /// `A_g` of this chain and step, scaled, in orbit order.
-    fn image(&self, chain: usize, step: usize, unscaled: &mut Poly, to: &mut Poly) {
-        let lines = self.images.as_chunks::<LINE>().0;
-        let first = image_place(chain, step, 0) / LINE;
-        let lines = lines.get(first..first + RING).unwrap_or_default();
-        for (to, line) in unscaled.iter_mut().zip(lines) {
-            *to = line.get(step % LINE).copied().unwrap_or(0);
-        }
-        to.fill(0);
-        self.kernel.subtract_products(to, unscaled, &self.scale.factor, &self.scale.quotient);
     }
 
     /// Switches all images to the secret itself. Every digit is written.
     fn collapse(&self, mut digits: Digits) -> Packed {
         let (kernel, tables) = (self.kernel, Tables::get());
+        let mut images = [vec![[0; RING]; LANES], vec![[0; RING]; LANES]];
         let mut sums = [Box::new([0; RING]), Box::new([0; RING])];
         let mut next = sums.clone();
         let mut work = Box::new([0; RING]);
         let mut cut = [Box::new([0; RING]), Box::new([0; RING])];
-        let mut values = Box::new([0; RING]);
-        for (chain, sum) in sums.iter_mut().enumerate() {
-            self.image(chain, HALF - 1, &mut work, sum);
-        }
-        for step in (0..STEPS).rev() {
-            for (chain, (sum, next)) in sums.iter().zip(&mut next).enumerate() {
-                self.image(chain, step, &mut work, next);
-                self.coefficients(sum, &mut work);
+        for step in (0..HALF).rev() {
+            if step % LANES == LANES - 1 {
+                kernel.diagonals(&self.images, step + 1 - LANES, tables, &mut images);
+            }
+            for (next, images) in next.iter_mut().zip(&images) {
+                if let Some(image) = images.get(step % LANES) {
+                    **next = *image;
+                }
+            }
+            // The farthest image takes in nothing.
+            let farther = if step < STEPS { sums.as_slice() } else { &[] };
+            for (chain, (sum, next)) in farther.iter().zip(&mut next).enumerate() {
+                work.copy_from_slice(sum.as_slice());
+                kernel.backward(tables, &mut work);
                 kernel.cut(&work, &mut cut);
                 for (digit, (cut, turning)) in cut.iter_mut().zip(&self.turning).enumerate() {
                     kernel.forward(tables, cut);
-                    kernel.gather(&mut values, cut, &tables.to_orbit);
-                    store(&mut digits.0, step, digit, chain, &values);
-                    let halves = next.chunks_exact_mut(HALF).zip(values.chunks_exact(HALF));
+                    kernel.spread(cut, &mut digits.0, digit_place(step, digit, chain));
+                    let halves = next.chunks_exact_mut(HALF).zip(cut.chunks_exact(HALF));
                     for (half, (next, values)) in halves.enumerate() {
                         let Some(turning) = turning.get(chain ^ half) else { continue };
                         kernel.subtract_products(
@@ -320,31 +298,18 @@ impl Preparer {
             std::mem::swap(&mut sums, &mut next);
         }
         // From X^-1 to the secret itself.
-        let [mut mask, about] = sums;
-        self.coefficients(&about, &mut work);
-        kernel.cut(&work, &mut cut);
-        let mut last = [const { Vec::new() }; DIGITS];
-        for ((cut, masks), last) in cut.iter_mut().zip(&self.last).zip(&mut last) {
-            kernel.forward(tables, cut);
-            kernel.gather(&mut values, cut, &tables.to_orbit);
-            kernel.subtract_products(
-                mask.as_mut_slice(),
-                values.as_slice(),
-                &masks.factor,
-                &masks.quotient,
-            );
-            *last = values.to_vec();
+        let [mut mask, mut about] = sums;
+        kernel.backward(tables, &mut about);
+        kernel.cut(&about, &mut cut);
+        for (values, masks) in cut.iter_mut().zip(&self.last) {
+            kernel.forward(tables, values);
+            let (factors, quotients) = (&masks.factor, &masks.quotient);
+            kernel.subtract_products(mask.as_mut_slice(), values.as_slice(), factors, quotients);
         }
-        self.coefficients(&mask, &mut work);
+        kernel.backward(tables, &mut mask);
         let mut bytes = Vec::new();
-        bits::write(&mut bytes, MASK_BITS, work.iter().map(|x| rounded(*x, MASK_BITS)));
-        Packed { digits, last, mask: bytes }
-    }
-
-    fn coefficients(&self, values: &Poly, to: &mut Poly) {
-        let tables = Tables::get();
-        self.kernel.gather(to, values, &tables.from_orbit);
-        self.kernel.backward(tables, to);
+        bits::write(&mut bytes, MASK_BITS, mask.iter().map(|x| rounded(*x, MASK_BITS)));
+        Packed { digits, last: cut.map(|values| values.to_vec()), mask: bytes }
     }
 }
 
@@ -384,19 +349,7 @@ fn turned_about(coefficients: &[u32]) -> Vec<u32> {
     first.iter().copied().chain(rest.iter().rev().map(|x| x.wrapping_neg())).collect()
 }
 
-const fn image_place(chain: usize, step: usize, place: usize) -> usize {
-    ((chain * HALF + step) / LINE * RING + place) * LINE + step % LINE
-}
-
-fn store(digits: &mut [u64], step: usize, digit: usize, chain: usize, values: &Poly) {
-    for (half, values) in values.chunks_exact(HALF).enumerate() {
-        let first = step * STEP_VALUES + ((digit * 2 + chain) * 2 + half) * CHUNK;
-        let places = digits.get_mut(first..).unwrap_or_default();
-        let places = places.chunks_mut(STEPS * STEP_VALUES);
-        for (to, values) in places.zip(values.as_chunks::<CHUNK>().0) {
-            if let Some(to) = to.first_chunk_mut() {
-                *to = *values;
-            }
-        }
-    }
+/// Where the values of a digit begin, in the first chunk.
+const fn digit_place(step: usize, digit: usize, chain: usize) -> usize {
+    step * STEP_VALUES + (digit * 2 + chain) * 2 * CHUNK
 }

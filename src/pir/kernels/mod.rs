@@ -8,17 +8,22 @@
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 #[expect(clippy::many_single_char_names, reason = "registers")]
+#[expect(clippy::inline_always, reason = "compiled anew with the instructions of each way")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 #[expect(clippy::many_single_char_names, reason = "registers")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+#[expect(clippy::many_single_char_names, reason = "registers")]
+#[expect(clippy::inline_always, reason = "compiled anew with the instructions of each way")]
+mod places;
 #[expect(clippy::many_single_char_names, reason = "as in the others")]
 #[expect(clippy::inline_always, reason = "compiled anew with the instructions of each way")]
 mod scalar;
 
 use super::{
-    ntt::{HALF, Poly, Tables},
+    ntt::{HALF, LANES, Poly, Tables},
     parameters::{DIGITS, RING},
 };
 
@@ -41,6 +46,20 @@ pub(super) const STEP_VALUES: usize = DIGITS * 2 * 2 * CHUNK;
 /// Digits' values of one block.
 pub(super) const PACKED_VALUES: usize = HALF / CHUNK * STEPS * STEP_VALUES;
 
+/// Values of a row of a square: for each half its values, and the first of them
+/// once more, so that eight that go around the end lie side by side.
+pub(super) const WIDTH: usize = 2 * (HALF + LANES);
+
+/// Where in a row of a square value `value` of a half lies.
+pub(super) const fn square_place(half: usize, value: usize) -> usize {
+    half * (HALF + LANES) + value
+}
+
+/// Where in row `p` of a half the images of a step and of those after it begin.
+const fn diagonal_place(half: usize, p: usize, step: usize) -> usize {
+    square_place(half, (p + step) % HALF)
+}
+
 /// Most queries that share one pass.
 pub const BATCH: usize = 4;
 
@@ -51,6 +70,9 @@ pub(super) struct Samples {
     /// The same as balanced bytes: for four rows, their lowest, second, third
     /// and highest bytes.
     limbs: Vec<[u32; 4]>,
+    /// The same as halves that count as signed: for four rows, the lower ones of
+    /// the first and the third, of the second and the fourth, and the upper ones.
+    halves: Vec<[u32; 4]>,
     /// The sum of all.
     sum: u32,
 }
@@ -76,8 +98,17 @@ impl Samples {
                 bytes.map(u32::from_le_bytes)
             })
             .collect();
+        let halves = words.as_chunks::<QUAD>().0.iter().map(|rows| {
+            let lower = rows.map(|word| word & 0xffff);
+            // What is left after a half that counts as signed.
+            let upper = rows.map(|word| (word >> 16).wrapping_add(word >> 15 & 1));
+            let pairs = |[a, b, c, d]: [u32; QUAD]| [a & 0xffff | c << 16, b & 0xffff | d << 16];
+            let ([a, b], [c, d]) = (pairs(lower), pairs(upper));
+            [a, b, c, d]
+        });
+        let halves = halves.collect();
         let sum = words.iter().fold(0, |sum: u32, word| sum.wrapping_add(*word));
-        Self { words, limbs, sum }
+        Self { words, limbs, halves, sum }
     }
 
     /// The sum of all samples modulo 2^32.
@@ -186,19 +217,14 @@ impl Kernel {
         }
     }
 
-    /// The values of a polynomial, in the transform's order.
+    /// The values of a polynomial, in orbit order.
     pub(super) fn forward(self, tables: &Tables, x: &mut Poly) {
-        by_way!(self.0, forward(tables, x), scalar);
+        by_way!(self.0, forward(tables, x), avx2);
     }
 
-    /// The polynomial of values in the transform's order.
+    /// The polynomial of values in orbit order.
     pub(super) fn backward(self, tables: &Tables, x: &mut Poly) {
-        by_way!(self.0, backward(tables, x), scalar);
-    }
-
-    /// `to[i] = from[index[i]]`; a place beyond the end is the first.
-    pub(super) fn gather(self, to: &mut Poly, from: &Poly, index: &[u32]) {
-        by_way!(self.0, gather(to, from, index), scalar);
+        by_way!(self.0, backward(tables, x), avx2);
     }
 
     /// For each column of a tile and each query, the sum over all rows of byte
@@ -227,12 +253,12 @@ impl Kernel {
     /// `sums += x * factors`, place by place, unreduced: low and high 52 bits of
     /// the products apart.
     pub(super) fn accumulate(self, low: &mut Poly, high: &mut Poly, x: &Poly, factors: &Poly) {
-        by_way!(self.0, accumulate(low, high, x, factors), scalar);
+        by_way!(self.0, accumulate(low, high, x, factors), avx2);
     }
 
     /// What [`Self::accumulate`] summed, reduced.
     pub(super) fn reduce(self, to: &mut Poly, low: &Poly, high: &Poly) {
-        by_way!(self.0, reduce(to, low, high), scalar);
+        by_way!(self.0, reduce(to, low, high), avx2);
     }
 
     /// `sums -= x * factors`, place by place, of so many as all have.
@@ -243,23 +269,41 @@ impl Kernel {
         factors: &[u64],
         quotients: &[u64],
     ) {
-        by_way!(self.0, subtract_products(sums, x, factors, quotients), scalar);
+        by_way!(self.0, subtract_products(sums, x, factors, quotients), avx2);
     }
 
     /// Lifts samples modulo 2^32 to residues modulo Q.
     pub(super) fn lift(self, to: &mut Poly, samples: &[u32]) {
-        by_way!(self.0, lift(to, samples), scalar);
+        by_way!(self.0, lift(to, samples), avx2);
     }
 
     /// Cuts residues into signed digits, each a residue.
     pub(super) fn cut(self, x: &Poly, digits: &mut [Box<Poly>; DIGITS]) {
-        by_way!(self.0, cut(x, digits), scalar);
+        by_way!(self.0, cut(x, digits), avx2);
     }
 
-    /// Writes eight lines as columns: `square[i][8 * step + k] = lines[k][i]`, where
-    /// a row of the square is as long as a line.
-    pub(super) fn columns(self, lines: &[Poly], square: &mut [u64], step: usize) {
-        by_way!(self.0, columns(lines, square, step), scalar);
+    /// Writes eight lines as columns of a square from `place` of its rows on:
+    /// `square[i][place + k] = lines[k][i]`, its rows [`WIDTH`] long.
+    pub(super) fn columns(self, lines: &[Poly], square: &mut [u64], place: usize) {
+        by_way!(self.0, columns(lines, square, place), avx2);
+    }
+
+    /// The images of eight steps, for both chains, out of a square with a row for
+    /// each value: the diagonals of its quarters, over 2048.
+    pub(super) fn diagonals(
+        self,
+        square: &[u64],
+        first: usize,
+        tables: &Tables,
+        to: &mut [Vec<Poly>; 2],
+    ) {
+        by_way!(self.0, diagonals(square, first, tables, to), avx2);
+    }
+
+    /// Writes the values of a digit where [`Self::pack`] reads them: two chunks, one
+    /// of each half, from `place` on and after each [`STEPS`] steps.
+    pub(super) fn spread(self, values: &Poly, digits: &mut [u64], place: usize) {
+        by_way!(self.0, spread(values, digits, place), scalar);
     }
 
     /// Reads all bytes and does next to nothing with them: what memory allows. A
@@ -270,7 +314,7 @@ impl Kernel {
 
     /// Bytes less 128 as residues.
     pub(super) fn centre(self, to: &mut Poly, bytes: &[u8]) {
-        by_way!(self.0, centre(to, bytes), scalar);
+        by_way!(self.0, centre(to, bytes), avx2);
     }
 }
 

@@ -3,10 +3,11 @@
 use super::{
     super::{
         modulus::{multiply_lazy, of_signed, reduce as reduced, subtract, to_signed},
-        ntt::{HALF, Poly, Tables},
+        ntt::{Direction, Factors, HALF, Poly, Tables},
         parameters::{DIGIT_BITS, DIGITS, Q, RING},
     },
-    CHUNK, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, Samples, TILE, Turning,
+    CHUNK, LANES, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, Samples, TILE, Turning, WIDTH,
+    diagonal_place,
 };
 
 const LOW_52: u64 = (1 << 52) - 1;
@@ -36,102 +37,73 @@ fn back(x: &mut u64, y: &mut u64, w: u64, quotient: u64) {
     *y = multiply_lazy(difference, w, quotient);
 }
 
-type Butterfly = fn(&mut u64, &mut u64, u64, u64);
-
-/// One level: pairs at a distance, each group with its own factor.
+/// One level of one half: parts each remainder in two.
 #[inline(always)]
-fn level(x: &mut [u64], distance: usize, factors: impl Iterator<Item = (u64, u64)>, f: Butterfly) {
-    for (group, (w, quotient)) in x.chunks_exact_mut(2 * distance).zip(factors) {
-        let (left, right) = group.split_at_mut(distance);
-        for (x, y) in left.iter_mut().zip(right) {
-            f(x, y, w, quotient);
+fn part(from: &[u64], to: &mut [u64], remainders: usize, factors: &Factors) {
+    let (left, right) = from.split_at(from.len() / 2);
+    let pairs = left.chunks_exact(remainders).zip(right.chunks_exact(remainders));
+    for ((left, right), to) in pairs.zip(to.chunks_exact_mut(2 * remainders)) {
+        let (one, other) = to.split_at_mut(remainders);
+        let constants = factors.factor.iter().zip(&factors.quotient);
+        let to = one.iter_mut().zip(other);
+        for (((x, y), (w, quotient)), (one, other)) in left.iter().zip(right).zip(constants).zip(to)
+        {
+            (*one, *other) = (*x, *y);
+            forth(one, other, *w, *quotient);
         }
     }
 }
 
-fn wide(factors: &super::super::ntt::Factors, groups: usize) -> impl Iterator<Item = (u64, u64)> {
-    factors.factor.iter().copied().zip(factors.quotient.iter().copied()).skip(groups).take(groups)
-}
-
-/// 64 neighbours: 8 rows of 8 become 8 columns.
-fn transpose(x: &mut [u64; 64]) {
-    let old = *x;
-    for (i, x) in x.iter_mut().enumerate() {
-        *x = old.get(i % 8 * 8 + i / 8).copied().unwrap_or(0);
-    }
-}
-
-/// The pairs of rows of the last three levels, by the factor that they use.
-const PAIRS: [(usize, usize, usize); 12] = [
-    (0, 4, 0),
-    (1, 5, 0),
-    (2, 6, 0),
-    (3, 7, 0),
-    (0, 2, 1),
-    (1, 3, 1),
-    (4, 6, 2),
-    (5, 7, 2),
-    (0, 1, 3),
-    (2, 3, 4),
-    (4, 5, 5),
-    (6, 7, 6),
-];
-
-fn pair(x: &mut [u64; 64], at: (usize, usize, usize), w: &[u64], quotients: &[u64], f: Butterfly) {
-    let (upper, lower, factor) = at;
-    for column in 0..8 {
-        let (i, j, k) = (upper * 8 + column, lower * 8 + column, factor * 8 + column);
-        if let (Ok([x, y]), Some(w), Some(q)) =
-            (x.get_disjoint_mut([i, j]), w.get(k), quotients.get(k))
+/// Joins what [`part`] parted, but for a factor of 2.
+#[inline(always)]
+fn join(from: &[u64], to: &mut [u64], remainders: usize, factors: &Factors) {
+    let (left, right) = to.split_at_mut(from.len() / 2);
+    let pairs = left.chunks_exact_mut(remainders).zip(right.chunks_exact_mut(remainders));
+    for ((left, right), from) in pairs.zip(from.chunks_exact(2 * remainders)) {
+        let (one, other) = from.split_at(remainders);
+        let constants = factors.factor.iter().zip(&factors.quotient);
+        let to = left.iter_mut().zip(right);
+        for (((one, other), (w, quotient)), (x, y)) in one.iter().zip(other).zip(constants).zip(to)
         {
-            f(x, y, *w, *q);
+            (*x, *y) = (*one, *other);
+            back(x, y, *w, *quotient);
         }
     }
 }
 
 pub(super) fn forward(tables: &Tables, x: &mut Poly) {
-    let factors = &tables.forward;
-    let mut groups = 1;
-    while groups < RING / 8 {
-        level(x, HALF / groups, wide(&factors.wide, groups), forth);
-        groups *= 2;
+    let Direction { first: (w, quotient), levels } = &tables.forward;
+    let (plus, minus) = x.split_at_mut(HALF);
+    for (x, y) in plus.iter_mut().zip(minus) {
+        forth(x, y, *w, *quotient);
     }
-    let narrow =
-        factors.narrow.factor.chunks_exact(56).zip(factors.narrow.quotient.chunks_exact(56));
-    for (x, (w, quotients)) in x.as_chunks_mut::<64>().0.iter_mut().zip(narrow) {
-        transpose(x);
-        for at in PAIRS {
-            pair(x, at, w, quotients, forth);
+    let mut work = [0; HALF];
+    for (half, levels) in x.chunks_exact_mut(HALF).zip(levels) {
+        for (level, factors) in levels.iter().enumerate() {
+            part(half, &mut work, 1 << level, factors);
+            half.copy_from_slice(&work);
         }
-        for x in x {
+        for x in half {
             *x = settle(*x);
         }
     }
 }
 
 pub(super) fn backward(tables: &Tables, x: &mut Poly) {
-    let factors = &tables.backward;
-    let narrow =
-        factors.narrow.factor.chunks_exact(56).zip(factors.narrow.quotient.chunks_exact(56));
-    for (x, (w, quotients)) in x.as_chunks_mut::<64>().0.iter_mut().zip(narrow) {
-        for at in PAIRS.into_iter().rev() {
-            pair(x, at, w, quotients, back);
+    let Direction { first: (w, quotient), levels } = &tables.backward;
+    let mut work = [0; HALF];
+    for (half, levels) in x.chunks_exact_mut(HALF).zip(levels) {
+        for (level, factors) in levels.iter().enumerate().rev() {
+            join(half, &mut work, 1 << level, factors);
+            half.copy_from_slice(&work);
         }
-        transpose(x);
     }
-    let mut groups = RING / 16;
-    while groups > 0 {
-        level(x, HALF / groups, wide(&factors.wide, groups), back);
-        groups /= 2;
+    let (plus, minus) = x.split_at_mut(HALF);
+    for (x, y) in plus.iter_mut().zip(minus) {
+        back(x, y, *w, *quotient);
     }
     for x in x {
         *x = settle(multiply_lazy(*x, tables.scale, tables.scale_quotient));
-    }
-}
-
-pub(super) fn gather(to: &mut Poly, from: &Poly, index: &[u32]) {
-    for (to, index) in to.iter_mut().zip(index) {
-        *to = from.get(*index as usize).copied().unwrap_or(from[0]);
     }
 }
 
@@ -252,11 +224,37 @@ pub(super) fn centre(to: &mut Poly, bytes: &[u8]) {
     }
 }
 
-pub(super) fn columns(lines: &[Poly], square: &mut [u64], step: usize) {
-    for (k, line) in lines.iter().enumerate() {
-        let places = square.iter_mut().skip(8 * step + k).step_by(RING);
+pub(super) fn columns(lines: &[Poly], square: &mut [u64], place: usize) {
+    for (k, line) in lines.iter().take(LANES).enumerate() {
+        let places = square.iter_mut().skip(place + k).step_by(WIDTH);
         for (to, value) in places.zip(line) {
             *to = *value;
+        }
+    }
+}
+
+pub(super) fn diagonals(square: &[u64], first: usize, tables: &Tables, to: &mut [Vec<Poly>; 2]) {
+    let scaled = |x: &u64| settle(multiply_lazy(*x, tables.scale, tables.scale_quotient));
+    for (row, from) in square.chunks_exact(WIDTH).enumerate() {
+        let (half, p) = (row / HALF, row % HALF);
+        for (chain, images) in to.iter_mut().enumerate() {
+            let from = from.get(diagonal_place(half ^ chain, p, first)..).unwrap_or_default();
+            for (image, value) in images.iter_mut().zip(from) {
+                if let Some(to) = image.get_mut(row) {
+                    *to = scaled(value);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn spread(values: &Poly, digits: &mut [u64], place: usize) {
+    let (plus, minus) = values.split_at(HALF);
+    let values = plus.as_chunks::<CHUNK>().0.iter().zip(minus.as_chunks::<CHUNK>().0);
+    let places = digits.get_mut(place..).unwrap_or_default().chunks_mut(STEPS * STEP_VALUES);
+    for (to, (plus, minus)) in places.zip(values) {
+        if let Some([one, other]) = to.as_chunks_mut::<CHUNK>().0.first_chunk_mut() {
+            (*one, *other) = (*plus, *minus);
         }
     }
 }

@@ -1,20 +1,23 @@
 //! AVX-512: IFMA for the products of 52 bits, VNNI for those of bytes.
 
+mod transform;
+
 use std::arch::x86_64::{
-    __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_epi64,
-    _mm512_and_si512, _mm512_dpbusd_epi32, _mm512_i32gather_epi64, _mm512_loadu_si512,
-    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_min_epu64, _mm512_set1_epi32,
-    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_slli_epi32,
-    _mm512_storeu_si512, _mm512_sub_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
+    _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
+    _mm512_min_epu64, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
+    _mm512_shuffle_i64x2, _mm512_slli_epi32, _mm512_storeu_si512, _mm512_sub_epi64,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 
 use super::{
     super::{
         modulus,
-        ntt::{Direction, HALF, Poly, Tables},
+        ntt::{HALF, LANES, Poly, Tables},
         parameters::{DIGITS, Q, RING},
     },
-    CHUNK, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, Samples, TILE, Turning, scalar,
+    CHUNK, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, Samples, TILE, Turning, WIDTH, diagonal_place,
+    scalar,
 };
 
 pub(super) fn is_available() -> bool {
@@ -25,9 +28,6 @@ pub(super) fn is_available() -> bool {
         && is_x86_feature_detected!("avx512ifma")
         && is_x86_feature_detected!("avx512vnni")
 }
-
-/// Values in one register.
-const LANES: usize = 8;
 
 /// Columns in one register.
 const COLUMNS: usize = 16;
@@ -44,21 +44,12 @@ const AHEAD: usize = 4096;
 
 pub(super) fn forward(tables: &Tables, x: &mut Poly) {
     // SAFETY: see above.
-    unsafe { forward_wide(&tables.forward, x) }
+    unsafe { transform::forward(&tables.forward, x) }
 }
 
 pub(super) fn backward(tables: &Tables, x: &mut Poly) {
     // SAFETY: see above.
-    unsafe { backward_wide(tables, x) }
-}
-
-pub(super) fn gather(to: &mut Poly, from: &Poly, index: &[u32]) {
-    if index.iter().all(|index| (*index as usize) < RING) {
-        // SAFETY: see above; every index is within.
-        unsafe { gather_wide(to, from, index) }
-    } else {
-        scalar::gather(to, from, index);
-    }
+    unsafe { transform::backward(tables, x) }
 }
 
 pub(super) fn scan<const N: usize>(
@@ -136,9 +127,23 @@ pub(super) fn read(bytes: &[u8]) -> u64 {
     unsafe { read_wide(bytes) }
 }
 
-pub(super) fn columns(lines: &[Poly], square: &mut [u64], step: usize) {
+pub(super) fn columns(lines: &[Poly], square: &mut [u64], place: usize) {
     // SAFETY: see above.
-    unsafe { columns_wide(lines, square, step) }
+    unsafe { columns_wide(lines, square, place) }
+}
+
+pub(super) fn diagonals(square: &[u64], first: usize, tables: &Tables, to: &mut [Vec<Poly>; 2]) {
+    // SAFETY: see above.
+    unsafe { diagonals_wide(square, first, tables, to) }
+}
+
+pub(super) fn spread(values: &Poly, digits: &mut [u64], place: usize) {
+    #[target_feature(enable = "avx512f")]
+    fn wide(values: &Poly, digits: &mut [u64], place: usize) {
+        scalar::spread(values, digits, place);
+    }
+    // SAFETY: see above.
+    unsafe { wide(values, digits, place) }
 }
 
 #[inline]
@@ -202,24 +207,6 @@ impl Constants {
     }
 
     #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn forth(&self, x: &mut __m512i, y: &mut __m512i, w: __m512i, quotient: __m512i) {
-        let a = at_most(*x, self.twice);
-        let b = self.multiply(*y, w, quotient);
-        *x = _mm512_add_epi64(a, b);
-        *y = _mm512_sub_epi64(_mm512_add_epi64(a, self.twice), b);
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn back(&self, x: &mut __m512i, y: &mut __m512i, w: __m512i, quotient: __m512i) {
-        let sum = _mm512_add_epi64(*x, *y);
-        let difference = _mm512_sub_epi64(_mm512_add_epi64(*x, self.twice), *y);
-        *x = at_most(sum, self.twice);
-        *y = self.multiply(difference, w, quotient);
-    }
-
-    #[inline]
     #[target_feature(enable = "avx512f")]
     fn settle(&self, x: __m512i) -> __m512i {
         at_most(at_most(x, self.twice), self.q)
@@ -254,131 +241,6 @@ fn quarters(x: [__m512i; 4]) -> [__m512i; 4] {
         _mm512_shuffle_i64x2::<0xdd>(ab02, cd02),
         _mm512_shuffle_i64x2::<0xdd>(ab13, cd13),
     ]
-}
-
-/// One wide level: pairs at a distance of at least eight.
-macro_rules! level {
-    ($constants:expr, $factors:expr, $x:expr, $groups:expr, $butterfly:ident) => {
-        let distance = HALF / $groups;
-        let factors = $factors.factor.iter().zip(&$factors.quotient).skip($groups).take($groups);
-        for (group, (w, quotient)) in $x.chunks_exact_mut(2 * distance).zip(factors) {
-            let w = _mm512_set1_epi64(w.cast_signed());
-            let quotient = _mm512_set1_epi64(quotient.cast_signed());
-            let (left, right) = group.split_at_mut(distance);
-            let pairs =
-                left.as_chunks_mut::<LANES>().0.iter_mut().zip(right.as_chunks_mut::<LANES>().0);
-            for (left, right) in pairs {
-                let (mut x, mut y) = (load(left), load(right));
-                $constants.$butterfly(&mut x, &mut y, w, quotient);
-                store(left, x);
-                store(right, y);
-            }
-        }
-    };
-}
-
-/// The factors of 64 neighbours.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn narrow(factors: &[u64; 56]) -> [__m512i; 7] {
-    let mut loaded = [_mm512_setzero_si512(); 7];
-    for (loaded, factors) in loaded.iter_mut().zip(factors.as_chunks::<LANES>().0) {
-        *loaded = load(factors);
-    }
-    loaded
-}
-
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn forward_wide(factors: &Direction, x: &mut Poly) {
-    let constants = Constants::new();
-    let mut groups = 1;
-    while groups < RING / 8 {
-        level!(constants, factors.wide, x, groups, forth);
-        groups *= 2;
-    }
-    let each = factors.narrow.factor.as_chunks::<56>().0.iter();
-    let each = each.zip(factors.narrow.quotient.as_chunks::<56>().0);
-    for (x, (w, quotients)) in x.as_chunks_mut::<64>().0.iter_mut().zip(each) {
-        let mut rows = [constants.zero; 8];
-        for (row, x) in rows.iter_mut().zip(x.as_chunks::<LANES>().0) {
-            *row = load(x);
-        }
-        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = transpose(&rows);
-        let ([w0, w1, w2, w3, w4, w5, w6], [q0, q1, q2, q3, q4, q5, q6]) =
-            (narrow(w), narrow(quotients));
-        constants.forth(&mut a, &mut e, w0, q0);
-        constants.forth(&mut b, &mut f, w0, q0);
-        constants.forth(&mut c, &mut g, w0, q0);
-        constants.forth(&mut d, &mut h, w0, q0);
-        constants.forth(&mut a, &mut c, w1, q1);
-        constants.forth(&mut b, &mut d, w1, q1);
-        constants.forth(&mut e, &mut g, w2, q2);
-        constants.forth(&mut f, &mut h, w2, q2);
-        constants.forth(&mut a, &mut b, w3, q3);
-        constants.forth(&mut c, &mut d, w4, q4);
-        constants.forth(&mut e, &mut f, w5, q5);
-        constants.forth(&mut g, &mut h, w6, q6);
-        for (x, row) in x.as_chunks_mut::<LANES>().0.iter_mut().zip([a, b, c, d, e, f, g, h]) {
-            store(x, constants.settle(row));
-        }
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn backward_wide(tables: &Tables, x: &mut Poly) {
-    let constants = Constants::new();
-    let factors = &tables.backward;
-    let each = factors.narrow.factor.as_chunks::<56>().0.iter();
-    let each = each.zip(factors.narrow.quotient.as_chunks::<56>().0);
-    for (x, (w, quotients)) in x.as_chunks_mut::<64>().0.iter_mut().zip(each) {
-        let mut rows = [constants.zero; 8];
-        for (row, x) in rows.iter_mut().zip(x.as_chunks::<LANES>().0) {
-            *row = load(x);
-        }
-        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = rows;
-        let ([w0, w1, w2, w3, w4, w5, w6], [q0, q1, q2, q3, q4, q5, q6]) =
-            (narrow(w), narrow(quotients));
-        constants.back(&mut a, &mut b, w3, q3);
-        constants.back(&mut c, &mut d, w4, q4);
-        constants.back(&mut e, &mut f, w5, q5);
-        constants.back(&mut g, &mut h, w6, q6);
-        constants.back(&mut a, &mut c, w1, q1);
-        constants.back(&mut b, &mut d, w1, q1);
-        constants.back(&mut e, &mut g, w2, q2);
-        constants.back(&mut f, &mut h, w2, q2);
-        constants.back(&mut a, &mut e, w0, q0);
-        constants.back(&mut b, &mut f, w0, q0);
-        constants.back(&mut c, &mut g, w0, q0);
-        constants.back(&mut d, &mut h, w0, q0);
-        let rows = transpose(&[a, b, c, d, e, f, g, h]);
-        for (x, row) in x.as_chunks_mut::<LANES>().0.iter_mut().zip(rows) {
-            store(x, row);
-        }
-    }
-    let mut groups = RING / 16;
-    while groups > 0 {
-        level!(constants, factors.wide, x, groups, back);
-        groups /= 2;
-    }
-    let scale = _mm512_set1_epi64(tables.scale.cast_signed());
-    let quotient = _mm512_set1_epi64(tables.scale_quotient.cast_signed());
-    for x in x.as_chunks_mut::<LANES>().0 {
-        store(x, constants.settle(constants.multiply(load(x), scale, quotient)));
-    }
-}
-
-/// # Safety
-/// Every index is below the ring's size.
-#[target_feature(enable = "avx512f,avx512vl")]
-unsafe fn gather_wide(to: &mut Poly, from: &Poly, index: &[u32]) {
-    for (to, index) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(index.as_chunks::<LANES>().0) {
-        // SAFETY: eight indexes are read where eight are; they are within.
-        let values = unsafe {
-            let index = _mm256_loadu_si256(index.as_ptr().cast());
-            _mm512_i32gather_epi64::<8>(index, from.as_ptr().cast())
-        };
-        store(to, values);
-    }
 }
 
 /// `Z` registers of columns at a time, for `N` queries.
@@ -555,9 +417,9 @@ fn subtract_products_wide(sums: &mut [u64], x: &[u64], factors: &[u64], quotient
 }
 
 #[target_feature(enable = "avx512f")]
-fn columns_wide(lines: &[Poly], square: &mut [u64], step: usize) {
+fn columns_wide(lines: &[Poly], square: &mut [u64], place: usize) {
     let Some(lines) = lines.first_chunk::<LANES>() else { return };
-    let mut rows = square.chunks_exact_mut(RING);
+    let mut rows = square.chunks_exact_mut(WIDTH);
     for at in 0..RING / LANES {
         let mut block = [_mm512_setzero_si512(); LANES];
         for (to, line) in block.iter_mut().zip(lines) {
@@ -566,8 +428,32 @@ fn columns_wide(lines: &[Poly], square: &mut [u64], step: usize) {
             }
         }
         for (values, row) in transpose(&block).into_iter().zip(rows.by_ref()) {
-            if let Some(to) = row.as_chunks_mut::<LANES>().0.get_mut(step) {
+            if let Some(to) = row.get_mut(place..).and_then(|to| to.first_chunk_mut()) {
                 store(to, values);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn diagonals_wide(square: &[u64], first: usize, tables: &Tables, to: &mut [Vec<Poly>; 2]) {
+    let constants = Constants::new();
+    let scale = _mm512_set1_epi64(tables.scale.cast_signed());
+    let quotient = _mm512_set1_epi64(tables.scale_quotient.cast_signed());
+    for (at, rows) in square.chunks_exact(WIDTH * LANES).enumerate() {
+        let (half, p) = (at * LANES / HALF, at * LANES % HALF);
+        for (chain, images) in to.iter_mut().enumerate() {
+            let mut block = [_mm512_setzero_si512(); LANES];
+            for ((row, values), p) in rows.chunks_exact(WIDTH).zip(&mut block).zip(p..) {
+                let from = row.get(diagonal_place(half ^ chain, p, first)..).unwrap_or_default();
+                if let Some(from) = from.first_chunk() {
+                    *values = constants.multiply(load(from), scale, quotient);
+                }
+            }
+            for (values, image) in transpose(&block).into_iter().zip(images.iter_mut()) {
+                if let Some(to) = image.as_chunks_mut::<LANES>().0.get_mut(at) {
+                    store(to, constants.settle(values));
+                }
             }
         }
     }
