@@ -316,17 +316,17 @@ fn turns(half: &[u64]) -> impl Iterator<Item = &[u64; CHUNK]> {
 #[target_feature(enable = "avx2")]
 fn pack_run(digits: &[u64], key: &Turning, place: usize, totals: &mut Totals) {
     let low = _mm256_set1_epi64x((1 << SPLIT) - 1);
-    let mut sums = *totals;
-    for (digit, [plus, minus]) in key.halves.iter().enumerate() {
-        let (Some(plus), Some(minus)) = (plus.get(place..), minus.get(place..)) else { return };
-        let turned = turns(plus).zip(turns(minus));
-        let steps = digits.as_chunks::<STEP_VALUES>().0;
-        for (digits, (plus, minus)) in steps.iter().zip(turned) {
-            ahead(digits);
-            let chains = digits.as_chunks::<CHUNK>().0.as_chunks::<2>().0.iter().skip(2 * digit);
+    for (half, totals) in totals.iter_mut().enumerate() {
+        let mut sums = *totals;
+        for (digit, [plus, minus]) in key.halves.iter().enumerate() {
+            let (Some(plus), Some(minus)) = (plus.get(place..), minus.get(place..)) else { return };
             // The second chain is turned about, too: its halves swap.
-            for (x, keys) in chains.zip([[plus, minus], [minus, plus]]) {
-                for ((sums, x), key) in sums.iter_mut().zip(x).zip(keys) {
+            let (one, other) = if half == 0 { (plus, minus) } else { (minus, plus) };
+            let steps = digits.as_chunks::<STEP_VALUES>().0;
+            for (digits, (one, other)) in steps.iter().zip(turns(one).zip(turns(other))) {
+                let x = digits.as_chunks::<CHUNK>().0.iter().skip(4 * digit + half).step_by(2);
+                for (x, key) in x.zip([one, other]) {
+                    ahead(x);
                     let values = x.as_chunks::<4>().0.iter().zip(key.as_chunks::<4>().0);
                     for (sum, (x, key)) in sums.iter_mut().zip(values) {
                         multiply(sum, load_values(x), load_values(key), low);
@@ -334,8 +334,8 @@ fn pack_run(digits: &[u64], key: &Turning, place: usize, totals: &mut Totals) {
                 }
             }
         }
+        *totals = sums;
     }
-    *totals = sums;
 }
 
 #[inline]
