@@ -97,7 +97,7 @@ impl Constants {
     }
 
     /// `x * w` modulo Q for `|x * w|` of up to 2 squares: the quotient is off by
-    /// at most 0.75 and half for rounding, the product by less than 1.25.
+    /// at most 0.75 and half for rounding, the product is at most 1.25.
     ///
     /// What the rounded product lacks is added in the end. All numbers on the way
     /// are integers below 2^53 or multiples of the last bit of the product.
@@ -110,7 +110,7 @@ impl Constants {
         _mm256_add_pd(off, rest)
     }
 
-    /// Parts two: from at most 0.5 and 4 to at most 1.75, or from `a` to `a + 1.25`.
+    /// Parts two, of which the other is at most 4: the one grows by the product.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn part(&self, x: __m256d, y: __m256d, w: __m256d) -> (__m256d, __m256d) {
@@ -118,7 +118,9 @@ impl Constants {
         (_mm256_add_pd(x, y), _mm256_sub_pd(x, y))
     }
 
-    /// Parts four in two levels: the first is reduced before.
+    /// Parts four in two levels, from at most 2.75 to at most that: of what is not
+    /// multiplied the first is reduced before, the other grows to 3.75 and is
+    /// multiplied then.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn part_twice(&self, [a, b, c, d]: [__m256d; 4], turns: [__m256d; 3]) -> [__m256d; 4] {
