@@ -164,6 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn kernels_agree_on_what_is_far_from_zero() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let far = [0, 1, Q / 2, Q / 2 + 1, Q - 1];
+        for _ in 0..100 {
+            let x: Poly = std::array::from_fn(|_| far[rng.next_u64() as usize % far.len()]);
+            let each = Kernel::available().iter().map(|kernel| {
+                let (mut there, mut back) = (x, x);
+                kernel.forward(Tables::get(), &mut there);
+                kernel.backward(Tables::get(), &mut back);
+                (there, back)
+            });
+            let each: Vec<_> = each.collect();
+            assert!(each.iter().all(|values| *values == each[0]));
+        }
+    }
+
+    #[test]
     fn values_are_those_at_the_orbit_of_five() {
         let a = random(&mut StdRng::seed_from_u64(2));
         let mut values = a;
