@@ -57,18 +57,21 @@ pub(super) const LANES: usize = 8;
 pub(super) struct Tables {
     pub(super) forward: Direction,
     pub(super) backward: Direction,
-    /// 1 / 2048.
-    pub(super) scale: u64,
-    pub(super) scale_quotient: u64,
+    /// What [`Kernel::backward`](super::kernels::Kernel::backward) multiplies by in
+    /// the end, and its quotient: 1 / 2048.
+    pub(super) scale: (u64, u64),
+    /// Its square, for values that are too large by 2048.
+    pub(super) squared: (u64, u64),
 }
 
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     let scale = inverse(RING as u64);
+    let squared = multiply(scale, scale);
     Tables {
         forward: Direction::new(ROOT),
         backward: Direction::new(inverse(ROOT)),
-        scale,
-        scale_quotient: quotient(scale),
+        scale: (scale, quotient(scale)),
+        squared: (squared, quotient(squared)),
     }
 });
 

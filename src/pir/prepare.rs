@@ -16,7 +16,7 @@ use super::{
     data::Columns,
     kernels::{CHUNK, Kernel, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, TILE, WIDTH, square_place},
     memory::{OutOfMemory, Pages},
-    modulus::{of_signed, to_signed},
+    modulus::{multiply, of_signed, to_signed},
     ntt::{Factors, HALF, LANES, Poly, Tables},
     parameters::{DIGITS, MASK_BITS, Q, RING},
     public::Public,
@@ -87,7 +87,8 @@ pub struct Preparer {
     /// For each group the values of the lower and the upper 16 bits of its
     /// element, turned about.
     groups: Vec<[Box<Poly>; 2]>,
-    /// The masks of the key for `X^5`, each half twice over; of that for `X^-1`.
+    /// The masks of the key for `X^5` times 2048, each half twice over; of that for
+    /// `X^-1`.
     turning: [[Factors; 2]; DIGITS],
     last: [Factors; DIGITS],
     /// The values of all masks: a row for each value.
@@ -125,16 +126,18 @@ impl Preparer {
                 [part(lower), part(|mask| mask.wrapping_sub(lower(mask)) >> 16)]
             })
             .collect();
-        let [five, minus] = &public.keys;
+        let larger =
+            |masks: &Vec<u64>| masks.iter().map(|x| multiply(*x, RING as u64)).collect::<Vec<_>>();
+        let [five, minus] = public.keys.each_ref().map(|keys| keys.each_ref().map(larger));
         let twice = |half: &[u64]| Factors::new([half, half].concat());
         Ok(Self {
             kernel,
             groups,
-            turning: five.each_ref().map(|masks| {
+            turning: five.map(|masks| {
                 let (plus, minus) = masks.split_at(HALF);
                 [twice(plus), twice(minus)]
             }),
-            last: minus.each_ref().map(|masks| Factors::new(masks.clone())),
+            last: minus.map(Factors::new),
             masks: Pages::new(RING * WIDTH)?,
             images: Pages::new(RING * WIDTH)?,
             spare: Vec::new(),
@@ -258,55 +261,52 @@ impl Preparer {
     }
 
     /// Switches all images to the secret itself. Every digit is written.
+    ///
+    /// The sums are too large by 2048, as what the masks of the keys were multiplied
+    /// by, until they are polynomials again.
     fn collapse(&self, mut digits: Digits) -> Packed {
         let (kernel, tables) = (self.kernel, Tables::get());
         let mut images = [vec![[0; RING]; LANES], vec![[0; RING]; LANES]];
         let mut sums = [Box::new([0; RING]), Box::new([0; RING])];
-        let mut next = sums.clone();
-        let mut work = Box::new([0; RING]);
         let mut cut = [Box::new([0; RING]), Box::new([0; RING])];
         for step in (0..HALF).rev() {
             if step % LANES == LANES - 1 {
-                kernel.diagonals(&self.images, step + 1 - LANES, tables, &mut images);
+                kernel.diagonals(&self.images, step + 1 - LANES, &mut images);
             }
-            for (next, images) in next.iter_mut().zip(&images) {
-                if let Some(image) = images.get(step % LANES) {
-                    **next = *image;
-                }
-            }
-            // The farthest image takes in nothing.
-            let farther = if step < STEPS { sums.as_slice() } else { &[] };
-            for (chain, (sum, next)) in farther.iter().zip(&mut next).enumerate() {
-                work.copy_from_slice(sum.as_slice());
-                kernel.backward(tables, &mut work);
-                kernel.cut(&work, &mut cut);
-                for (digit, (cut, turning)) in cut.iter_mut().zip(&self.turning).enumerate() {
-                    kernel.forward(tables, cut);
-                    kernel.spread(cut, &mut digits.0, digit_place(step, digit, chain));
-                    let halves = next.chunks_exact_mut(HALF).zip(cut.chunks_exact(HALF));
-                    for (half, (next, values)) in halves.enumerate() {
-                        let Some(turning) = turning.get(chain ^ half) else { continue };
-                        kernel.subtract_products(
-                            next,
-                            values,
-                            turning.factor.get(step..step + HALF).unwrap_or_default(),
-                            turning.quotient.get(step..step + HALF).unwrap_or_default(),
-                        );
+            for (chain, (sum, images)) in sums.iter_mut().zip(&mut images).enumerate() {
+                let Some(image) = images.get_mut(step % LANES) else { continue };
+                // The farthest takes in nothing.
+                if step < STEPS {
+                    kernel.backward_over(tables, sum);
+                    kernel.cut(sum, &mut cut);
+                    for (digit, (cut, turning)) in cut.iter_mut().zip(&self.turning).enumerate() {
+                        kernel.forward(tables, cut);
+                        kernel.spread(cut, &mut digits.0, digit_place(step, digit, chain));
+                        let halves = image.chunks_exact_mut(HALF).zip(cut.chunks_exact(HALF));
+                        for (half, (image, values)) in halves.enumerate() {
+                            let Some(turning) = turning.get(chain ^ half) else { continue };
+                            kernel.subtract_products(
+                                image,
+                                values,
+                                turning.factor.get(step..step + HALF).unwrap_or_default(),
+                                turning.quotient.get(step..step + HALF).unwrap_or_default(),
+                            );
+                        }
                     }
                 }
+                **sum = *image;
             }
-            std::mem::swap(&mut sums, &mut next);
         }
         // From X^-1 to the secret itself.
         let [mut mask, mut about] = sums;
-        kernel.backward(tables, &mut about);
+        kernel.backward_over(tables, &mut about);
         kernel.cut(&about, &mut cut);
         for (values, masks) in cut.iter_mut().zip(&self.last) {
             kernel.forward(tables, values);
             let (factors, quotients) = (&masks.factor, &masks.quotient);
             kernel.subtract_products(mask.as_mut_slice(), values.as_slice(), factors, quotients);
         }
-        kernel.backward(tables, &mut mask);
+        kernel.backward_over(tables, &mut mask);
         let mut bytes = Vec::new();
         bits::write(&mut bytes, MASK_BITS, mask.iter().map(|x| rounded(*x, MASK_BITS)));
         Packed { digits, last: cut.map(|values| values.to_vec()), mask: bytes }

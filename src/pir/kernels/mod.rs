@@ -224,7 +224,12 @@ impl Kernel {
 
     /// The polynomial of values in orbit order.
     pub(super) fn backward(self, tables: &Tables, x: &mut Poly) {
-        by_way!(self.0, backward(tables, x), avx2);
+        by_way!(self.0, backward(tables, tables.scale, x), avx2);
+    }
+
+    /// The same over 2048.
+    pub(super) fn backward_over(self, tables: &Tables, x: &mut Poly) {
+        by_way!(self.0, backward(tables, tables.squared, x), avx2);
     }
 
     /// For each column of a tile and each query, the sum over all rows of byte
@@ -289,21 +294,15 @@ impl Kernel {
     }
 
     /// The images of eight steps, for both chains, out of a square with a row for
-    /// each value: the diagonals of its quarters, over 2048.
-    pub(super) fn diagonals(
-        self,
-        square: &[u64],
-        first: usize,
-        tables: &Tables,
-        to: &mut [Vec<Poly>; 2],
-    ) {
-        by_way!(self.0, diagonals(square, first, tables, to), avx2);
+    /// each value: the diagonals of its quarters.
+    pub(super) fn diagonals(self, square: &[u64], first: usize, to: &mut [Vec<Poly>; 2]) {
+        by_way!(self.0, diagonals(square, first, to), avx2);
     }
 
     /// Writes the values of a digit where [`Self::pack`] reads them: two chunks, one
     /// of each half, from `place` on and after each [`STEPS`] steps.
     pub(super) fn spread(self, values: &Poly, digits: &mut [u64], place: usize) {
-        by_way!(self.0, spread(values, digits, place), scalar);
+        by_way!(self.0, spread(values, digits, place), avx2);
     }
 
     /// Reads all bytes and does next to nothing with them: what memory allows. A

@@ -89,7 +89,7 @@ pub(super) fn forward(tables: &Tables, x: &mut Poly) {
     }
 }
 
-pub(super) fn backward(tables: &Tables, x: &mut Poly) {
+pub(super) fn backward(tables: &Tables, scale: (u64, u64), x: &mut Poly) {
     let Direction { first: (w, quotient), levels } = &tables.backward;
     let mut work = [0; HALF];
     for (half, levels) in x.chunks_exact_mut(HALF).zip(levels) {
@@ -102,8 +102,9 @@ pub(super) fn backward(tables: &Tables, x: &mut Poly) {
     for (x, y) in plus.iter_mut().zip(minus) {
         back(x, y, *w, *quotient);
     }
+    let (w, quotient) = scale;
     for x in x {
-        *x = settle(multiply_lazy(*x, tables.scale, tables.scale_quotient));
+        *x = settle(multiply_lazy(*x, w, quotient));
     }
 }
 
@@ -233,21 +234,21 @@ pub(super) fn columns(lines: &[Poly], square: &mut [u64], place: usize) {
     }
 }
 
-pub(super) fn diagonals(square: &[u64], first: usize, tables: &Tables, to: &mut [Vec<Poly>; 2]) {
-    let scaled = |x: &u64| settle(multiply_lazy(*x, tables.scale, tables.scale_quotient));
+pub(super) fn diagonals(square: &[u64], first: usize, to: &mut [Vec<Poly>; 2]) {
     for (row, from) in square.chunks_exact(WIDTH).enumerate() {
         let (half, p) = (row / HALF, row % HALF);
         for (chain, images) in to.iter_mut().enumerate() {
             let from = from.get(diagonal_place(half ^ chain, p, first)..).unwrap_or_default();
             for (image, value) in images.iter_mut().zip(from) {
                 if let Some(to) = image.get_mut(row) {
-                    *to = scaled(value);
+                    *to = *value;
                 }
             }
         }
     }
 }
 
+#[inline(always)]
 pub(super) fn spread(values: &Poly, digits: &mut [u64], place: usize) {
     let (plus, minus) = values.split_at(HALF);
     let values = plus.as_chunks::<CHUNK>().0.iter().zip(minus.as_chunks::<CHUNK>().0);

@@ -130,9 +130,9 @@ pub(super) fn forward(_: &Tables, x: &mut Poly) {
     unsafe { transform::forward(x) }
 }
 
-pub(super) fn backward(tables: &Tables, x: &mut Poly) {
+pub(super) fn backward(_: &Tables, scale: (u64, u64), x: &mut Poly) {
     // SAFETY: see above.
-    unsafe { transform::backward(tables, x) }
+    unsafe { transform::backward(scale, x) }
 }
 
 pub(super) fn accumulate(low: &mut Poly, high: &mut Poly, x: &Poly, factors: &Poly) {
@@ -150,9 +150,9 @@ pub(super) fn columns(lines: &[Poly], square: &mut [u64], place: usize) {
     unsafe { columns_wide(lines, square, place) }
 }
 
-pub(super) fn diagonals(square: &[u64], first: usize, tables: &Tables, to: &mut [Vec<Poly>; 2]) {
+pub(super) fn diagonals(square: &[u64], first: usize, to: &mut [Vec<Poly>; 2]) {
     // SAFETY: see above.
-    unsafe { diagonals_wide(square, first, tables, to) }
+    unsafe { diagonals_wide(square, first, to) }
 }
 
 pub(super) fn reduce(to: &mut Poly, low: &Poly, high: &Poly) {
@@ -189,6 +189,15 @@ pub(super) fn centre(to: &mut Poly, bytes: &[u8]) {
     }
     // SAFETY: see above.
     unsafe { wide(to, bytes) }
+}
+
+pub(super) fn spread(values: &Poly, digits: &mut [u64], place: usize) {
+    #[target_feature(enable = "avx2")]
+    fn wide(values: &Poly, digits: &mut [u64], place: usize) {
+        scalar::spread(values, digits, place);
+    }
+    // SAFETY: see above.
+    unsafe { wide(values, digits, place) }
 }
 
 /// Halves of 25 bits, and what is above the lowest two of the upper product.
@@ -247,10 +256,8 @@ fn columns_wide(lines: &[Poly], square: &mut [u64], place: usize) {
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
-fn diagonals_wide(square: &[u64], first: usize, tables: &Tables, to: &mut [Vec<Poly>; 2]) {
-    let constants = transform::Constants::new();
-    let scale = transform::all(tables.scale);
+#[target_feature(enable = "avx2")]
+fn diagonals_wide(square: &[u64], first: usize, to: &mut [Vec<Poly>; 2]) {
     for (at, rows) in square.chunks_exact(4 * WIDTH).enumerate() {
         let (half, p) = (at * 4 / HALF, at * 4 % HALF);
         for (chain, images) in to.iter_mut().enumerate() {
@@ -264,7 +271,7 @@ fn diagonals_wide(square: &[u64], first: usize, tables: &Tables, to: &mut [Vec<P
                 }
                 for (values, image) in transpose(block).into_iter().zip(images) {
                     if let Some(to) = image.as_chunks_mut().0.get_mut(at) {
-                        constants.scaled(values, scale, to);
+                        store_values(to, values);
                     }
                 }
             }

@@ -68,7 +68,7 @@ const fn nearest(x: u64) -> f64 {
 
 /// Constants in all lanes.
 #[derive(Clone, Copy)]
-pub(super) struct Constants {
+struct Constants {
     q: __m256d,
     inverse: __m256d,
 }
@@ -76,7 +76,7 @@ pub(super) struct Constants {
 impl Constants {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         #[expect(clippy::cast_precision_loss, reason = "50 bits")]
         let q = Q as f64;
         Self { q: _mm256_set1_pd(q), inverse: _mm256_set1_pd(1.0 / q) }
@@ -148,13 +148,6 @@ impl Constants {
         let (a, c) = self.join(a, c, one);
         let (b, d) = self.join(b, d, one);
         [a, b, c, d]
-    }
-
-    /// Residues times a number.
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn scaled(&self, x: __m256i, by: __m256d, to: &mut [u64; LANES]) {
-        self.give(self.multiply(take(x), by), to);
     }
 
     /// Numbers below 8 as residues below Q.
@@ -378,13 +371,6 @@ fn join_last(constants: &Constants, level: &[f64], from: &[u64], to: &mut Half) 
     }
 }
 
-/// A residue in all lanes, as the number nearest to 0.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn all(x: u64) -> __m256d {
-    _mm256_set1_pd(nearest(x))
-}
-
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn subtract_products(sums: &mut [u64], x: &[u64], factors: &[u64]) {
     let constants = Constants::new();
@@ -412,7 +398,7 @@ pub(super) fn forward(x: &mut Poly) {
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn backward(tables: &Tables, x: &mut Poly) {
+pub(super) fn backward((scale, _): (u64, u64), x: &mut Poly) {
     let (constants, [_, turns]) = (&Constants::new(), &*TURNS);
     let (mut here, mut there): (All, Half) = ([0.0; RING], [0.0; HALF]);
     let halves = here.as_chunks_mut::<HALF>().0.iter_mut().zip(x.chunks_exact(HALF));
@@ -424,5 +410,5 @@ pub(super) fn backward(tables: &Tables, x: &mut Poly) {
         join_more::<8>(constants, levels.get(3..).unwrap_or_default(), here, &mut there);
         join_narrow(constants, levels, &there, here);
     }
-    join_first(constants, turns, nearest(tables.scale), &here, x);
+    join_first(constants, turns, nearest(scale), &here, x);
 }

@@ -47,9 +47,9 @@ pub(super) fn forward(tables: &Tables, x: &mut Poly) {
     unsafe { transform::forward(&tables.forward, x) }
 }
 
-pub(super) fn backward(tables: &Tables, x: &mut Poly) {
+pub(super) fn backward(tables: &Tables, scale: (u64, u64), x: &mut Poly) {
     // SAFETY: see above.
-    unsafe { transform::backward(tables, x) }
+    unsafe { transform::backward(&tables.backward, scale, x) }
 }
 
 pub(super) fn scan<const N: usize>(
@@ -132,9 +132,9 @@ pub(super) fn columns(lines: &[Poly], square: &mut [u64], place: usize) {
     unsafe { columns_wide(lines, square, place) }
 }
 
-pub(super) fn diagonals(square: &[u64], first: usize, tables: &Tables, to: &mut [Vec<Poly>; 2]) {
+pub(super) fn diagonals(square: &[u64], first: usize, to: &mut [Vec<Poly>; 2]) {
     // SAFETY: see above.
-    unsafe { diagonals_wide(square, first, tables, to) }
+    unsafe { diagonals_wide(square, first, to) }
 }
 
 pub(super) fn spread(values: &Poly, digits: &mut [u64], place: usize) {
@@ -435,11 +435,8 @@ fn columns_wide(lines: &[Poly], square: &mut [u64], place: usize) {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn diagonals_wide(square: &[u64], first: usize, tables: &Tables, to: &mut [Vec<Poly>; 2]) {
-    let constants = Constants::new();
-    let scale = _mm512_set1_epi64(tables.scale.cast_signed());
-    let quotient = _mm512_set1_epi64(tables.scale_quotient.cast_signed());
+#[target_feature(enable = "avx512f")]
+fn diagonals_wide(square: &[u64], first: usize, to: &mut [Vec<Poly>; 2]) {
     for (at, rows) in square.chunks_exact(WIDTH * LANES).enumerate() {
         let (half, p) = (at * LANES / HALF, at * LANES % HALF);
         for (chain, images) in to.iter_mut().enumerate() {
@@ -447,12 +444,12 @@ fn diagonals_wide(square: &[u64], first: usize, tables: &Tables, to: &mut [Vec<P
             for ((row, values), p) in rows.chunks_exact(WIDTH).zip(&mut block).zip(p..) {
                 let from = row.get(diagonal_place(half ^ chain, p, first)..).unwrap_or_default();
                 if let Some(from) = from.first_chunk() {
-                    *values = constants.multiply(load(from), scale, quotient);
+                    *values = load(from);
                 }
             }
             for (values, image) in transpose(&block).into_iter().zip(images.iter_mut()) {
                 if let Some(to) = image.as_chunks_mut::<LANES>().0.get_mut(at) {
-                    store(to, constants.settle(values));
+                    store(to, values);
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
 use super::{
     super::{
         super::{
-            ntt::{Direction, Factors, HALF, LANES, Poly, Tables},
+            ntt::{Direction, Factors, HALF, LANES, Poly},
             parameters::RING,
         },
         places::{halves, halves_mut, neighbours, neighbours_mut, quarters, quarters_mut},
@@ -162,13 +162,18 @@ fn part_first(constants: &Constants, factors: &Direction, from: &Poly, to: &mut 
 
 /// Its inverse, with all that is left of the scale.
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn join_first(constants: &Constants, tables: &Tables, from: &Poly, to: &mut Poly) {
-    let factors = &tables.backward;
+fn join_first(
+    constants: &Constants,
+    factors: &Direction,
+    scale: (u64, u64),
+    from: &Poly,
+    to: &mut Poly,
+) {
     let ones = Interleaving::ones();
     let first = Turn::all(factors.first);
     let [[plus_turn, ..], [minus_turn, ..]] = &factors.levels;
     let (plus_turn, minus_turn) = (Turn::of(plus_turn), Turn::of(minus_turn));
-    let Turn(scale, quotient) = Turn::all((tables.scale, tables.scale_quotient));
+    let Turn(scale, quotient) = Turn::all(scale);
     let (plus, minus) = from.split_at(HALF);
     let from = neighbours::<_, LANES, 2>(plus).iter().zip(neighbours::<_, LANES, 2>(minus));
     for (to, ([plus, more_plus], [minus, more_minus])) in quarters_mut(to).zip(from) {
@@ -326,11 +331,11 @@ pub(super) fn forward(factors: &Direction, x: &mut Poly) {
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn backward(tables: &Tables, x: &mut Poly) {
+pub(super) fn backward(factors: &Direction, scale: (u64, u64), x: &mut Poly) {
     let constants = &Constants::new();
     let mut work = [0; RING];
     let halves = x.as_chunks_mut::<HALF>().0.iter_mut().zip(work.as_chunks_mut::<HALF>().0);
-    for ((x, work), levels) in halves.zip(&tables.backward.levels) {
+    for ((x, work), levels) in halves.zip(&factors.levels) {
         let [.., last] = levels;
         join_last(constants, last, x, work);
         join_twice::<128>(constants, levels.get(7..).unwrap_or_default(), work, x);
@@ -338,7 +343,7 @@ pub(super) fn backward(tables: &Tables, x: &mut Poly) {
         join_twice::<8>(constants, levels.get(3..).unwrap_or_default(), work, x);
         join_narrow(constants, levels, x, work);
     }
-    join_first(constants, tables, &work, x);
+    join_first(constants, factors, scale, &work, x);
 }
 
 const _: () = assert!(HALF == 2 * 512 && LANES == 8);
