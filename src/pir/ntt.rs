@@ -124,7 +124,7 @@ pub(super) fn multiply_values(a: &mut Poly, b: &Poly) {
 
 #[cfg(test)]
 mod tests {
-    use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+    use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 
     use super::*;
     use crate::pir::{kernels::Kernel, parameters::Q};
@@ -171,7 +171,7 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(3);
         let far = [0, 1, Q / 2, Q / 2 + 1, Q - 1];
         for _ in 0..100 {
-            let x: Poly = std::array::from_fn(|_| far[rng.next_u64() as usize % far.len()]);
+            let x: Poly = std::array::from_fn(|_| far[rng.random_range(0..far.len())]);
             let each = Kernel::available().iter().map(|kernel| {
                 let (mut there, mut back) = (x, x);
                 kernel.forward(Tables::get(), &mut there);

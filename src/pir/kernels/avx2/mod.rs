@@ -54,10 +54,16 @@ pub(super) fn scan<const N: usize>(
 ) {
     *sums = [[0; TILE]; N];
     for (run, bytes) in tile.chunks(RUN * TILE * QUAD).enumerate() {
-        for (samples, sums) in samples.iter().zip(sums.iter_mut()) {
-            let halves = samples.halves.get(run * RUN..).unwrap_or_default();
+        let halves = samples.map(|samples| samples.halves.get(run * RUN..).unwrap_or_default());
+        let mut queries = halves.iter().zip(sums.iter_mut());
+        // The first reads what the others find in the cache.
+        if let Some((halves, sums)) = queries.next() {
             // SAFETY: see above.
-            unsafe { scan_run(bytes, halves, sums) }
+            unsafe { scan_run::<true>(bytes, halves, sums) }
+        }
+        for (halves, sums) in queries {
+            // SAFETY: see above.
+            unsafe { scan_run::<false>(bytes, halves, sums) }
         }
     }
 }
@@ -65,7 +71,7 @@ pub(super) fn scan<const N: usize>(
 /// Adds what rows side by side give, by the lower and the upper halves of their
 /// samples, which count as signed: modulo 2^32 that is the same.
 #[target_feature(enable = "avx2")]
-fn scan_run(bytes: &[u8], halves: &[[u32; 4]], sums: &mut [u32; TILE]) {
+fn scan_run<const FIRST: bool>(bytes: &[u8], halves: &[[u32; 4]], sums: &mut [u32; TILE]) {
     let even = _mm256_set1_epi32(0x00ff_00ff);
     for (part, sums) in sums.as_chunks_mut::<{ TOGETHER * LANES }>().0.iter_mut().enumerate() {
         let mut totals = [[_mm256_setzero_si256(); 2]; TOGETHER];
@@ -74,7 +80,9 @@ fn scan_run(bytes: &[u8], halves: &[[u32; 4]], sums: &mut [u32; TILE]) {
                 halves.map(|pair| _mm256_set1_epi32(pair.cast_signed()));
             let bytes = quad.as_chunks::<32>().0.iter().skip(part * TOGETHER);
             for ([lower, upper], bytes) in totals.iter_mut().zip(bytes) {
-                ahead(bytes);
+                if FIRST {
+                    ahead(bytes);
+                }
                 let bytes = load(bytes);
                 // Rows 0 and 2, and rows 1 and 3.
                 let (x, y) = (_mm256_and_si256(bytes, even), _mm256_srli_epi16::<8>(bytes));
