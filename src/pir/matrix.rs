@@ -1,6 +1,6 @@
 //! The matrix that a server answers from, and its queries.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::collections::BTreeMap;
 
 use super::{
     bits,
@@ -308,9 +308,8 @@ impl Follower {
         Self { shape, hints }
     }
 
-    /// Prepares that rows get other bytes in some blocks; what of them lies in
-    /// others stays as it is. The matrix is only read, and the change must be
-    /// applied to it before the next is prepared.
+    /// Prepares that rows get other bytes. The matrix is only read, and the change
+    /// must be applied to it before the next is prepared.
     ///
     /// # Errors
     /// [`OutOfMemory`]: nothing changed.
@@ -320,11 +319,10 @@ impl Follower {
         public: &Public,
         preparer: &mut Preparer,
         rows: &[(usize, impl AsRef<[u8]>)],
-        within: Range<usize>,
     ) -> Result<Change, OutOfMemory> {
         let mut renewing = Vec::new();
-        let mut hints = matrix.blocks.iter().zip(&mut self.hints).enumerate();
-        for (number, (block, hint)) in hints.by_ref().take(within.end).skip(within.start) {
+        let hints = matrix.blocks.iter().zip(&mut self.hints).enumerate();
+        for (number, (block, hint)) in hints {
             let writes = block.differing(number, rows);
             if !writes.is_empty() {
                 renewing.push((number, block, hint, writes, preparer.digits()?));

@@ -157,12 +157,11 @@ impl Shape {
         (self.blocks() * (self.rows * RING + HINT_BYTES + DIGITS_BYTES)) as u64
     }
 
-    /// Bytes more that changing so many blocks at once takes: each gets its digits
-    /// anew before the old ones are let go.
+    /// Bytes more that following changes takes, in the worst case: every block gets
+    /// its digits anew before the old ones are let go.
     #[must_use]
-    pub const fn changing_bytes(&self, blocks: usize) -> u64 {
-        let blocks = if blocks < self.blocks() { blocks } else { self.blocks() };
-        (blocks * DIGITS_BYTES) as u64
+    pub const fn following_bytes(&self) -> u64 {
+        (self.blocks() * DIGITS_BYTES) as u64
     }
 
     /// The noise of a decoded byte, against the margin in which it decodes.

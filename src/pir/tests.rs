@@ -59,8 +59,7 @@ impl Scene {
 
     fn change(&mut self, rows: &[(usize, Vec<u8>)]) -> usize {
         let Self { public, preparer, matrix, follower, .. } = self;
-        let within = 0..matrix.shape().blocks();
-        let change = follower.prepare(matrix, public, preparer, rows, within).unwrap();
+        let change = follower.prepare(matrix, public, preparer, rows).unwrap();
         let blocks = change.blocks();
         let spare = matrix.apply(change);
         preparer.recycle(spare);
@@ -144,27 +143,6 @@ fn queries_and_answers_have_the_bytes_that_they_always_had() {
         "0d59685efd33d49abda9453aebfec66118c0571031ec1e05e3991a8785eaac8a"
     );
     assert_eq!(hash(&answer), "0f009f6b72e2ee059e816601cb8a60de10bf51484e9cccac24fa2a724ef77a7f");
-}
-
-/// A row that changes in two blocks, in one of them first.
-#[test]
-fn a_change_within_some_blocks_leaves_the_others() {
-    let bytes = 2 * RING;
-    let mut scene = Scene::new(64, bytes, Kernel::best(), &|row| noise(row, bytes));
-    let (old, new) = (noise(9, bytes), noise(99, bytes));
-    let steps =
-        [(1..2, [&old[..RING], &new[RING..]].concat()), (1..2, Vec::new()), (0..9, new.clone())];
-    for (within, expected) in steps {
-        let Scene { public, preparer, matrix, follower, .. } = &mut scene;
-        let rows = [(9, new.as_slice())];
-        let change = follower.prepare(matrix, public, preparer, &rows, within).unwrap();
-        assert_eq!(change.blocks(), usize::from(!expected.is_empty()));
-        let spare = matrix.apply(change);
-        preparer.recycle(spare);
-        if !expected.is_empty() {
-            assert_eq!(scene.rows(&[9, 10], 2), [expected, noise(10, bytes)]);
-        }
-    }
 }
 
 #[test]

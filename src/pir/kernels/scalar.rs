@@ -129,7 +129,7 @@ pub(super) fn pack<const N: usize>(digits: &[u64], keys: &[&Turning; N], sums: &
     for (sums, key) in sums.iter_mut().zip(keys) {
         *sums = [0; RING];
         if digits.len() != PACKED_VALUES {
-            return;
+            continue;
         }
         let (plus, minus) = sums.split_at_mut(HALF);
         let chunks = digits.chunks_exact(STEPS * STEP_VALUES);

@@ -9,7 +9,7 @@ use super::{
     PirError,
     answers::Answers,
     make::{number_of, rows_of},
-    pending::{Part, Pending},
+    pending::Pending,
 };
 use crate::{
     bucket::BucketNumber,
@@ -36,8 +36,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Takes in rows that changed, and puts the part that waits longest in place.
-    /// Says how many rows are as they should be now.
+    /// Takes in rows that changed, and puts the one that waits longest in place, with
+    /// those that cost nothing more. Says how many those were.
     fn step(
         &mut self,
         answers: &Answers,
@@ -55,10 +55,12 @@ impl Bench {
         for row in rows {
             put(&mut self.pending, row);
         }
-        let waiting = self.pending.len();
-        let Some(Part { blocks, rows }) = self.pending.take() else { return Ok(0) };
+        let rows = self.pending.take();
+        if rows.is_empty() {
+            return Ok(0);
+        }
         let Self { follower, preparer, public, .. } = self;
-        let change = match follower.prepare(&now, public, preparer, &rows, blocks) {
+        let change = match follower.prepare(&now, public, preparer, &rows) {
             Ok(change) => change,
             Err(error) => {
                 for row in rows {
@@ -70,7 +72,7 @@ impl Bench {
         drop(now);
         let spare = matrix.write().apply(change);
         self.preparer.recycle(spare);
-        Ok(waiting - self.pending.len())
+        Ok(rows.len())
     }
 }
 

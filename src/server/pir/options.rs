@@ -1,6 +1,6 @@
 //! What an operator chooses of private information retrieval.
 
-use super::{PirError, pending::GROUP};
+use super::PirError;
 use crate::{
     bucket::PrefixBits,
     pir::PREPARER_BYTES,
@@ -57,7 +57,7 @@ impl PirOptions {
     pub(super) fn needed_bytes(bits: PrefixBits) -> u64 {
         let (shape, partitions) = (pir_shape(bits), u64::from(bits.partitions()));
         let making = (cores() * PREPARER_BYTES) as u64;
-        let following = partitions * (shape.changing_bytes(GROUP) + PREPARER_BYTES as u64);
+        let following = partitions * (shape.following_bytes() + PREPARER_BYTES as u64);
         partitions.saturating_mul(shape.memory_bytes()).saturating_add(making.max(following))
     }
 
