@@ -51,12 +51,18 @@ impl Pending {
     }
 
     /// Takes out the row that waits longest, and all that change in no other group
-    /// than it does.
+    /// than it does; or everything, where that makes clearly more rows for each
+    /// group.
     pub(super) fn take(&mut self) -> Vec<(usize, Bytes)> {
         let Some(oldest) = self.rows.values().min_by_key(|row| row.turn) else {
             return Vec::new();
         };
-        let groups = oldest.groups.clone();
+        let all: BTreeSet<usize> =
+            self.rows.values().flat_map(|row| row.groups.iter().copied()).collect();
+        let groups = &oldest.groups;
+        let joined = self.rows.values().filter(|row| row.groups.is_subset(groups)).count();
+        let few = 4 * joined * all.len() < 3 * self.rows.len() * groups.len();
+        let groups = if few { all } else { groups.clone() };
         let (taken, left): (BTreeMap<_, _>, _) = std::mem::take(&mut self.rows)
             .into_iter()
             .partition(|(_, row)| row.groups.is_subset(&groups));
@@ -82,21 +88,30 @@ mod tests {
         assert_eq!(GROUP, 3);
         let mut pending = Pending::default();
         put(&mut pending, 9, &[20]);
+        put(&mut pending, 8, &[18, 19]);
         put(&mut pending, 1, &[0, 1]);
         put(&mut pending, 2, &[2]);
         put(&mut pending, 3, &[1, 8]);
-        put(&mut pending, 4, &[7]);
-        put(&mut pending, 5, &[2, 6, 23]);
         put(&mut pending, 7, &[]);
-        assert_eq!(pending.len(), 6);
+        assert_eq!(pending.len(), 5);
         // Changed again it keeps its turn, and is taken as it is now.
-        pending.put(9, vec![19].into(), &[21]);
-        assert_eq!(pending.take(), [(9, vec![19].into())]);
-        assert_eq!(taken(&mut pending), [1, 2], "3 and 5 change elsewhere, too");
-        assert_eq!(taken(&mut pending), [3, 4]);
+        pending.put(9, vec![19].into(), &[20]);
+        assert_eq!(pending.take(), [(8, vec![8].into()), (9, vec![19].into())]);
+        assert_eq!(taken(&mut pending), [1, 2], "3 changes elsewhere, too");
         // As the matrix has it again.
-        put(&mut pending, 5, &[]);
+        put(&mut pending, 3, &[]);
         assert!(taken(&mut pending).is_empty());
+        assert_eq!(pending.len(), 0);
+    }
+
+    #[test]
+    fn where_few_change_in_the_same_groups_all_are_taken() {
+        let mut pending = Pending::default();
+        let blocks: [&[usize]; 6] = [&[0], &[3], &[0, 3, 6], &[0, 9], &[3, 6], &[6, 9]];
+        for (row, blocks) in (1..).zip(blocks) {
+            put(&mut pending, row, blocks);
+        }
+        assert_eq!(taken(&mut pending), [1, 2, 3, 4, 5, 6]);
         assert_eq!(pending.len(), 0);
     }
 }
