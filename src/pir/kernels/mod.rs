@@ -158,12 +158,12 @@ impl std::fmt::Debug for Kernel {
 
 /// Calls what this way has.
 macro_rules! by_way {
-    ($way:expr, $name:ident $(::<$n:ident>)? ($($argument:expr),*), $wide:ident) => {
+    ($way:expr, $name:ident $(::<$n:ident>)? ($($argument:expr),*)) => {
         match $way {
             #[cfg(target_arch = "x86_64")]
             Way::Avx512 => avx512::$name $(::<$n>)? ($($argument),*),
             #[cfg(target_arch = "x86_64")]
-            Way::Avx2 => $wide::$name $(::<$n>)? ($($argument),*),
+            Way::Avx2 => avx2::$name $(::<$n>)? ($($argument),*),
             Way::Scalar => scalar::$name $(::<$n>)? ($($argument),*),
         }
     };
@@ -187,7 +187,7 @@ impl Kernel {
             Kernel(Way::Avx512),
         ];
         #[cfg(target_arch = "x86_64")]
-        let count = if avx512::is_available() {
+        let count = if avx512::is_available() && avx2::is_available() {
             3
         } else if avx2::is_available() {
             2
@@ -219,17 +219,17 @@ impl Kernel {
 
     /// The values of a polynomial, in orbit order.
     pub(super) fn forward(self, tables: &Tables, x: &mut Poly) {
-        by_way!(self.0, forward(tables, x), avx2);
+        by_way!(self.0, forward(tables, x));
     }
 
     /// The polynomial of values in orbit order.
     pub(super) fn backward(self, tables: &Tables, x: &mut Poly) {
-        by_way!(self.0, backward(tables, tables.scale, x), avx2);
+        by_way!(self.0, backward(tables, tables.scale, x));
     }
 
     /// The same over 2048.
     pub(super) fn backward_over(self, tables: &Tables, x: &mut Poly) {
-        by_way!(self.0, backward(tables, tables.squared, x), avx2);
+        by_way!(self.0, backward(tables, tables.squared, x));
     }
 
     /// For each column of a tile and each query, the sum over all rows of byte
@@ -241,7 +241,7 @@ impl Kernel {
         samples: &[&Samples; N],
         sums: &mut [[u32; TILE]; N],
     ) {
-        by_way!(self.0, scan::<N>(tile, samples, sums), avx2);
+        by_way!(self.0, scan::<N>(tile, samples, sums));
     }
 
     /// The sum over all steps of digits times the turned key, reduced, in orbit
@@ -252,18 +252,18 @@ impl Kernel {
         keys: &[&Turning; N],
         sums: &mut [Poly; N],
     ) {
-        by_way!(self.0, pack::<N>(digits, keys, sums), avx2);
+        by_way!(self.0, pack::<N>(digits, keys, sums));
     }
 
     /// `sums += x * factors`, place by place, unreduced: low and high 52 bits of
     /// the products apart.
     pub(super) fn accumulate(self, low: &mut Poly, high: &mut Poly, x: &Poly, factors: &Poly) {
-        by_way!(self.0, accumulate(low, high, x, factors), avx2);
+        by_way!(self.0, accumulate(low, high, x, factors));
     }
 
     /// What [`Self::accumulate`] summed, reduced.
     pub(super) fn reduce(self, to: &mut Poly, low: &Poly, high: &Poly) {
-        by_way!(self.0, reduce(to, low, high), avx2);
+        by_way!(self.0, reduce(to, low, high));
     }
 
     /// `sums -= x * factors`, place by place, of so many as all have.
@@ -274,46 +274,46 @@ impl Kernel {
         factors: &[u64],
         quotients: &[u64],
     ) {
-        by_way!(self.0, subtract_products(sums, x, factors, quotients), avx2);
+        by_way!(self.0, subtract_products(sums, x, factors, quotients));
     }
 
     /// Lifts samples modulo 2^32 to residues modulo Q.
     pub(super) fn lift(self, to: &mut Poly, samples: &[u32]) {
-        by_way!(self.0, lift(to, samples), avx2);
+        by_way!(self.0, lift(to, samples));
     }
 
     /// Cuts residues into signed digits, each a residue.
     pub(super) fn cut(self, x: &Poly, digits: &mut [Box<Poly>; DIGITS]) {
-        by_way!(self.0, cut(x, digits), avx2);
+        by_way!(self.0, cut(x, digits));
     }
 
     /// Writes eight lines as columns of a square from `place` of its rows on:
     /// `square[i][place + k] = lines[k][i]`, its rows [`WIDTH`] long.
     pub(super) fn columns(self, lines: &[Poly], square: &mut [u64], place: usize) {
-        by_way!(self.0, columns(lines, square, place), avx2);
+        by_way!(self.0, columns(lines, square, place));
     }
 
     /// The images of eight steps, for both chains, out of a square with a row for
     /// each value: the diagonals of its quarters.
     pub(super) fn diagonals(self, square: &[u64], first: usize, to: &mut [Vec<Poly>; 2]) {
-        by_way!(self.0, diagonals(square, first, to), avx2);
+        by_way!(self.0, diagonals(square, first, to));
     }
 
     /// Writes the values of a digit where [`Self::pack`] reads them: two chunks, one
     /// of each half, from `place` on and after each [`STEPS`] steps.
     pub(super) fn spread(self, values: &Poly, digits: &mut [u64], place: usize) {
-        by_way!(self.0, spread(values, digits, place), avx2);
+        by_way!(self.0, spread(values, digits, place));
     }
 
     /// Reads all bytes and does next to nothing with them: what memory allows. A
     /// sum of words, of as many whole 256 bytes as there are.
     pub(super) fn read(self, bytes: &[u8]) -> u64 {
-        by_way!(self.0, read(bytes), scalar)
+        by_way!(self.0, read(bytes))
     }
 
     /// Bytes less 128 as residues.
     pub(super) fn centre(self, to: &mut Poly, bytes: &[u8]) {
-        by_way!(self.0, centre(to, bytes), avx2);
+        by_way!(self.0, centre(to, bytes));
     }
 }
 

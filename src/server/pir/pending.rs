@@ -1,6 +1,6 @@
 //! Rows that changed and are not in the matrix yet, and which of them are put in
-//! place together: a row always whole, with those that change nowhere else, so
-//! that each is there soon.
+//! place together: a row always whole, with those that change nowhere else or with
+//! all, so that each is there soon.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! AVX2 with FMA: the scan, the packing and the transform. The rest is plain Rust,
-//! compiled with these instructions.
+//! AVX2 with FMA: the scan, the packing, the transform and what moves values. The
+//! rest is plain Rust, compiled with these instructions.
 
 mod transform;
 
@@ -20,6 +20,8 @@ use super::{
     CHUNK, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, Samples, TILE, Turning, WIDTH, diagonal_place,
     scalar,
 };
+
+pub(super) use scalar::read;
 
 pub(super) fn is_available() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
@@ -213,7 +215,7 @@ pub(super) fn spread(values: &Poly, digits: &mut [u64], place: usize) {
 fn accumulate_wide(low: &mut Poly, high: &mut Poly, x: &Poly, factors: &Poly) {
     let lowest = _mm256_set1_epi64x((1 << SPLIT) - 1);
     let middle = _mm256_set1_epi64x((1 << (52 - SPLIT)) - 1);
-    let two = _mm256_set1_epi64x(3);
+    let lowest_two = _mm256_set1_epi64x(3);
     let sums = low.as_chunks_mut::<4>().0.iter_mut().zip(high.as_chunks_mut::<4>().0);
     let terms = x.as_chunks::<4>().0.iter().zip(factors.as_chunks::<4>().0);
     for ((low, high), (x, factor)) in sums.zip(terms) {
@@ -221,7 +223,7 @@ fn accumulate_wide(low: &mut Poly, high: &mut Poly, x: &Poly, factors: &Poly) {
         multiply(&mut parts, load_values(x), load_values(factor), lowest);
         let [a, b, c] = parts;
         let below = _mm256_slli_epi64::<SPLIT>(_mm256_and_si256(b, middle));
-        let between = _mm256_slli_epi64::<{ 2 * SPLIT }>(_mm256_and_si256(c, two));
+        let between = _mm256_slli_epi64::<{ 2 * SPLIT }>(_mm256_and_si256(c, lowest_two));
         let sum = _mm256_add_epi64(load_values(low), _mm256_add_epi64(a, below));
         store_values(low, _mm256_add_epi64(sum, between));
         let above = _mm256_srli_epi64::<{ 52 - SPLIT }>(b);
@@ -368,9 +370,8 @@ fn multiply(total: &mut Parts, x: __m256i, y: __m256i, low: __m256i) {
 #[target_feature(enable = "avx2")]
 fn joined(total: &Parts) -> [u64; 4] {
     let [a, b, c] = total.map(|part| {
-        let mut words = [0_u64; 4];
-        // SAFETY: four words are written where four are.
-        unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), part) }
+        let mut words = [0; 4];
+        store_values(&mut words, part);
         words
     });
     let mut words = [0; 4];

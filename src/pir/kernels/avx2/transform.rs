@@ -186,14 +186,14 @@ fn store(to: &mut [f64; LANES], x: __m256d) {
     unsafe { _mm256_storeu_pd(to.as_mut_ptr(), x) }
 }
 
-/// The first of a level, two by two if `odd` says which two.
+/// The first of a level.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn first(level: &[f64]) -> __m256d {
     load(&level.first_chunk().copied().unwrap_or_default())
 }
 
-/// Two registers that lie side by side in memory, one by one: and the way there.
+/// Two registers whose lanes lie in memory one by one, and below the way back.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn mix_ones(a: __m256d, b: __m256d) -> (__m256d, __m256d) {

@@ -160,7 +160,7 @@ fn part_first(constants: &Constants, factors: &Direction, from: &Poly, to: &mut 
     }
 }
 
-/// Its inverse, with all that is left of the scale.
+/// Its inverse, with the scale.
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn join_first(
     constants: &Constants,
