@@ -221,15 +221,17 @@ impl Matrix {
 }
 
 impl Block {
-    /// What of these rows belongs here, and is not here yet.
-    fn differing(&self, number: usize, rows: &[(usize, impl AsRef<[u8]>)]) -> Writes {
-        let part = |bytes: &'_ [u8]| {
-            let part = bytes.get(number * RING..).unwrap_or_default();
-            part.get(..RING).unwrap_or(part).to_vec()
-        };
-        rows.iter()
-            .map(|(row, bytes)| (*row, part(bytes.as_ref())))
-            .filter(|(row, new)| !self.columns.read(*row, new.len()).eq(new.iter().copied()))
+    /// What of these parts belongs here, and is not here yet.
+    fn differing(&self, number: usize, parts: &[Part<impl AsRef<[u8]>>]) -> Writes {
+        parts
+            .iter()
+            .filter_map(|part| {
+                let before = number.checked_sub(part.block)? * RING;
+                let bytes = part.bytes.as_ref().get(before..)?;
+                let new = bytes.get(..RING).unwrap_or(bytes);
+                let same = self.columns.read(part.row, new.len()).eq(new.iter().copied());
+                (!same).then(|| (part.row, new.to_vec()))
+            })
             .collect()
     }
 
@@ -280,6 +282,17 @@ impl Block {
     }
 }
 
+/// What a row is to hold, from the beginning of a block on, of any length.
+#[derive(Clone)]
+pub struct Part<B> {
+    /// The row.
+    pub row: usize,
+    /// The block.
+    pub block: usize,
+    /// The bytes.
+    pub bytes: B,
+}
+
 /// Changes that were prepared beside a matrix that went on answering.
 #[must_use = "who prepared it counts on it"]
 pub struct Change {
@@ -308,7 +321,7 @@ impl Follower {
         Self { shape, hints }
     }
 
-    /// Prepares that rows get other bytes. The matrix is only read, and the change
+    /// Prepares that parts of rows get other bytes. The matrix is only read, and the change
     /// must be applied to it before the next is prepared.
     ///
     /// # Errors
@@ -318,12 +331,12 @@ impl Follower {
         matrix: &Matrix,
         public: &Public,
         preparer: &mut Preparer,
-        rows: &[(usize, impl AsRef<[u8]>)],
+        parts: &[Part<impl AsRef<[u8]>>],
     ) -> Result<Change, OutOfMemory> {
         let mut renewing = Vec::new();
         let hints = matrix.blocks.iter().zip(&mut self.hints).enumerate();
         for (number, (block, hint)) in hints {
-            let writes = block.differing(number, rows);
+            let writes = block.differing(number, parts);
             if !writes.is_empty() {
                 renewing.push((number, block, hint, writes, preparer.digits()?));
             }

@@ -33,7 +33,7 @@ pub use self::{
 #[cfg(feature = "server")]
 pub use self::{
     kernels::BATCH,
-    matrix::{Block, Change, Filling, Follower, Matrix, Query, QueryError},
+    matrix::{Block, Change, Filling, Follower, Matrix, Part, Query, QueryError},
     memory::OutOfMemory,
     prepare::{Hint, Preparer, Spare},
 };

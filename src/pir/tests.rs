@@ -58,8 +58,16 @@ impl Scene {
     }
 
     fn change(&mut self, rows: &[(usize, Vec<u8>)]) -> usize {
+        let whole = |(row, bytes): &(usize, Vec<u8>)| (*row, 0, bytes.clone());
+        self.change_parts(&rows.iter().map(whole).collect::<Vec<_>>())
+    }
+
+    /// Of each row what begins with a block.
+    fn change_parts(&mut self, parts: &[(usize, usize, Vec<u8>)]) -> usize {
         let Self { public, preparer, matrix, follower, .. } = self;
-        let change = follower.prepare(matrix, public, preparer, rows).unwrap();
+        let part = |(row, block, bytes)| Part { row, block, bytes };
+        let parts: Vec<_> = parts.iter().cloned().map(part).collect();
+        let change = follower.prepare(matrix, public, preparer, &parts).unwrap();
         let blocks = change.blocks();
         let spare = matrix.apply(change);
         preparer.recycle(spare);
@@ -125,6 +133,12 @@ fn changes_are_seen_at_once_and_whole_and_touch_their_blocks_only() {
         let changed = [first, last, same].map(|row| (row, expected[row].clone()));
         assert_eq!(scene.change(&changed), 2);
         assert_eq!(scene.change(&changed), 0, "it was changed already");
+    }
+    // Of two rows a part: the second block and some of the third, and the third.
+    for (row, block, length) in [(30, 1, 2500), (31, 2, 904)] {
+        let part = noise(3000 + row, length);
+        expected[row][block * RING..][..length].copy_from_slice(&part);
+        assert_eq!(scene.change_parts(&[(row, block, part)]), 3 - block);
     }
     let all: Vec<usize> = (0..rows).collect();
     assert_eq!(scene.rows(&all, 4), expected);

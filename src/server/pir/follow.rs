@@ -36,8 +36,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Takes in rows that changed, and puts the one that waits longest in place, with
-    /// those that cost nothing more. Says how many those were.
+    /// Takes in rows that changed, and puts in place what waits longest, with what
+    /// costs nothing more. Says of how many rows that was.
     fn step(
         &mut self,
         answers: &Answers,
@@ -45,34 +45,24 @@ impl Bench {
         rows: Rows,
     ) -> Result<usize, OutOfMemory> {
         let Some(matrix) = answers.matrix(partition) else { return Ok(0) };
+        let Self { follower, preparer, public, pending } = self;
         // Only this thread changes it: nothing comes between what is read here and
         // what is put in place below.
         let now = matrix.read();
-        let put = |pending: &mut Pending, (row, bytes): (usize, Bytes)| {
-            let blocks = now.differing(row, &bytes);
-            pending.put(row, bytes, &blocks);
-        };
-        for row in rows {
-            put(&mut self.pending, row);
+        for (row, bytes) in rows {
+            pending.put(row, bytes, |bytes| now.differing(row, bytes));
         }
-        let rows = self.pending.take();
-        if rows.is_empty() {
+        let groups = pending.next();
+        let parts = pending.parts(&groups);
+        if parts.is_empty() {
             return Ok(0);
         }
-        let Self { follower, preparer, public, .. } = self;
-        let change = match follower.prepare(&now, public, preparer, &rows) {
-            Ok(change) => change,
-            Err(error) => {
-                for row in rows {
-                    put(&mut self.pending, row);
-                }
-                return Err(error);
-            }
-        };
+        let change = follower.prepare(&now, public, preparer, &parts)?;
         drop(now);
         let spare = matrix.write().apply(change);
-        self.preparer.recycle(spare);
-        Ok(rows.len())
+        preparer.recycle(spare);
+        pending.placed(&groups);
+        Ok(parts.chunk_by(|one, next| one.row == next.row).count())
     }
 }
 
