@@ -24,28 +24,29 @@ impl Columns {
         Ok(Self { rows, bytes })
     }
 
-    const fn place(&self, row: usize, column: usize) -> usize {
-        let quads = self.rows / QUAD;
-        ((column / TILE * quads + row / QUAD) * TILE + column % TILE) * QUAD + row % QUAD
-    }
-
     /// Writes the leading columns of a row.
     pub(super) fn write(&mut self, row: usize, bytes: &[u8]) {
-        if row >= self.rows {
-            return;
-        }
-        for (column, byte) in bytes.iter().enumerate().take(RING) {
-            let place = self.place(row, column);
-            if let Some(to) = self.bytes.get_mut(place) {
-                *to = *byte;
+        let (quad, shift) = (row / QUAD, row % QUAD * 8);
+        let mask = !(0xff << shift);
+        let tiles = self.bytes.chunks_exact_mut(self.rows * TILE);
+        for (tile, bytes) in tiles.zip(bytes.chunks(TILE)) {
+            let Some(quad) = tile.as_chunks_mut::<{ TILE * QUAD }>().0.get_mut(quad) else {
+                return;
+            };
+            for (column, byte) in quad.as_chunks_mut().0.iter_mut().zip(bytes) {
+                let others = u32::from_le_bytes(*column) & mask;
+                *column = (others | u32::from(*byte) << shift).to_le_bytes();
             }
         }
     }
 
     /// The leading columns of a row.
     pub(super) fn read(&self, row: usize, columns: usize) -> impl Iterator<Item = u8> + '_ {
-        (0..columns.min(RING))
-            .map(move |column| self.bytes.get(self.place(row, column)).copied().unwrap_or(EMPTY))
+        let quads = self.tiles().filter_map(move |tile| {
+            let quads = tile.as_chunks::<{ TILE * QUAD }>().0;
+            quads.get(row / QUAD).map(|quad| quad.as_chunks::<QUAD>().0)
+        });
+        quads.flatten().filter_map(move |column| column.get(row % QUAD)).copied().take(columns)
     }
 
     /// The tiles, from the first column on.

@@ -7,6 +7,10 @@
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
+#[expect(clippy::inline_always, reason = "compiled anew with the instructions of each way")]
+mod ahead;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
 #[expect(clippy::many_single_char_names, reason = "registers")]
 #[expect(clippy::inline_always, reason = "compiled anew with the instructions of each way")]
 mod avx2;

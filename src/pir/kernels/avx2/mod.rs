@@ -4,11 +4,11 @@
 mod transform;
 
 use std::arch::x86_64::{
-    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi32, _mm256_add_epi64, _mm256_and_si256,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_epu32, _mm256_permute2x128_si256,
-    _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_slli_epi32,
-    _mm256_slli_epi64, _mm256_srli_epi16, _mm256_srli_epi64, _mm256_storeu_si256,
-    _mm256_unpackhi_epi64, _mm256_unpacklo_epi64,
+    __m256i, _mm256_add_epi32, _mm256_add_epi64, _mm256_and_si256, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_mul_epu32, _mm256_permute2x128_si256, _mm256_set1_epi32,
+    _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_slli_epi32, _mm256_slli_epi64,
+    _mm256_srli_epi16, _mm256_srli_epi64, _mm256_storeu_si256, _mm256_unpackhi_epi64,
+    _mm256_unpacklo_epi64,
 };
 
 use super::{
@@ -17,8 +17,9 @@ use super::{
         ntt::{HALF, LANES as EIGHT, Poly, Tables},
         parameters::{DIGITS, RING},
     },
-    CHUNK, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, Samples, TILE, Turning, WIDTH, diagonal_place,
-    scalar,
+    CHUNK, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, Samples, TILE, Turning, WIDTH,
+    ahead::ahead,
+    diagonal_place, scalar,
 };
 
 pub(super) use scalar::read;
@@ -33,15 +34,12 @@ const LANES: usize = 8;
 /// Registers of columns that one pass sums.
 const TOGETHER: usize = 4;
 
-/// Rows, in fours, that are scanned for all columns and queries before the next:
-/// with their bytes they stay in the nearest cache.
+/// Rows, in fours, that are scanned for all columns and queries before the next,
+/// whose bytes are asked for meanwhile: they stay in the nearest cache.
 const RUN: usize = 64;
 
 /// Steps that are packed for all queries before the next.
 const STEPS_RUN: usize = 32;
-
-/// How far ahead of what it reads a pass asks for more.
-const AHEAD: usize = 4096;
 
 /// Bits of the halves that values are multiplied in.
 const SPLIT: i32 = 25;
@@ -77,14 +75,18 @@ fn scan_run<const FIRST: bool>(bytes: &[u8], halves: &[[u32; 4]], sums: &mut [u3
     let even = _mm256_set1_epi32(0x00ff_00ff);
     for (part, sums) in sums.as_chunks_mut::<{ TOGETHER * LANES }>().0.iter_mut().enumerate() {
         let mut totals = [[_mm256_setzero_si256(); 2]; TOGETHER];
-        for (quad, halves) in bytes.as_chunks::<{ TILE * QUAD }>().0.iter().zip(halves) {
+        let quads = bytes.as_chunks::<{ TILE * QUAD }>().0;
+        for (row, (quad, halves)) in quads.iter().zip(halves).enumerate() {
+            if FIRST {
+                // Of the next run, in order.
+                let next = (part * quads.len() + row) * TOGETHER * 32;
+                ahead::<false, _>(bytes, bytes.len() + next);
+                ahead::<false, _>(bytes, bytes.len() + next + 64);
+            }
             let [lower_even, lower_odd, upper_even, upper_odd] =
                 halves.map(|pair| _mm256_set1_epi32(pair.cast_signed()));
             let bytes = quad.as_chunks::<32>().0.iter().skip(part * TOGETHER);
             for ([lower, upper], bytes) in totals.iter_mut().zip(bytes) {
-                if FIRST {
-                    ahead(bytes);
-                }
                 let bytes = load(bytes);
                 // Rows 0 and 2, and rows 1 and 3.
                 let (x, y) = (_mm256_and_si256(bytes, even), _mm256_srli_epi16::<8>(bytes));
@@ -102,15 +104,6 @@ fn scan_run<const FIRST: bool>(bytes: &[u8], halves: &[[u32; 4]], sums: &mut [u3
                 _mm256_storeu_si256(sums.as_mut_ptr().cast(), _mm256_add_epi32(old, sum));
             }
         }
-    }
-}
-
-/// Asks for what will be read soon.
-#[inline]
-fn ahead<T>(from: &T) {
-    // SAFETY: asking for memory that is not there does nothing.
-    unsafe {
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(from).cast::<i8>().wrapping_add(AHEAD));
     }
 }
 
@@ -308,8 +301,13 @@ fn pack_together<const N: usize>(digits: &[u64], keys: &[&Turning; N], sums: &mu
     for (chunk, digits) in digits.chunks_exact(STEPS * STEP_VALUES).enumerate() {
         let mut totals: [Totals; N] = [[[[_mm256_setzero_si256(); 3]; 2]; 2]; N];
         for (run, digits) in digits.chunks(STEPS_RUN * STEP_VALUES).enumerate() {
-            for (totals, key) in totals.iter_mut().zip(keys) {
-                pack_run(digits, key, chunk * CHUNK + run * STEPS_RUN, totals);
+            let place = chunk * CHUNK + run * STEPS_RUN;
+            let mut queries = keys.iter().zip(totals.iter_mut());
+            if let Some((key, totals)) = queries.next() {
+                pack_run::<true>(digits, key, place, totals);
+            }
+            for (key, totals) in queries {
+                pack_run::<false>(digits, key, place, totals);
             }
         }
         for (sums, totals) in sums.iter_mut().zip(&totals) {
@@ -331,7 +329,7 @@ fn turns(half: &[u64]) -> impl Iterator<Item = &[u64; CHUNK]> {
 
 /// Some steps, of which the first takes the key's values from `place` on.
 #[target_feature(enable = "avx2")]
-fn pack_run(digits: &[u64], key: &Turning, place: usize, totals: &mut Totals) {
+fn pack_run<const FIRST: bool>(digits: &[u64], key: &Turning, place: usize, totals: &mut Totals) {
     let low = _mm256_set1_epi64x((1 << SPLIT) - 1);
     for (half, totals) in totals.iter_mut().enumerate() {
         let mut sums = *totals;
@@ -340,10 +338,16 @@ fn pack_run(digits: &[u64], key: &Turning, place: usize, totals: &mut Totals) {
             // The second chain is turned about, too: its halves swap.
             let (one, other) = if half == 0 { (plus, minus) } else { (minus, plus) };
             let steps = digits.as_chunks::<STEP_VALUES>().0;
-            for (digits, (one, other)) in steps.iter().zip(turns(one).zip(turns(other))) {
-                let x = digits.as_chunks::<CHUNK>().0.iter().skip(4 * digit + half).step_by(2);
+            let keys = turns(one).zip(turns(other));
+            for (step, (values, (one, other))) in steps.iter().zip(keys).enumerate() {
+                if FIRST {
+                    // Of the next run, in order.
+                    let next = ((half * DIGITS + digit) * steps.len() + step) * 2 * CHUNK * 8;
+                    ahead::<false, _>(digits, size_of_val(digits) + next);
+                    ahead::<false, _>(digits, size_of_val(digits) + next + CHUNK * 8);
+                }
+                let x = values.as_chunks::<CHUNK>().0.iter().skip(4 * digit + half).step_by(2);
                 for (x, key) in x.zip([one, other]) {
-                    ahead(x);
                     let values = x.as_chunks::<4>().0.iter().zip(key.as_chunks::<4>().0);
                     for (sum, (x, key)) in sums.iter_mut().zip(values) {
                         multiply(sum, load_values(x), load_values(key), low);

@@ -3,11 +3,11 @@
 mod transform;
 
 use std::arch::x86_64::{
-    __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
-    _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
-    _mm512_min_epu64, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
-    _mm512_shuffle_i64x2, _mm512_slli_epi32, _mm512_storeu_si512, _mm512_sub_epi64,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    __m512i, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512, _mm512_dpbusd_epi32,
+    _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_min_epu64,
+    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_i64x2,
+    _mm512_slli_epi32, _mm512_storeu_si512, _mm512_sub_epi64, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi64,
 };
 
 use super::{
@@ -16,8 +16,9 @@ use super::{
         ntt::{HALF, LANES, Poly, Tables},
         parameters::{DIGITS, Q, RING},
     },
-    CHUNK, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, Samples, TILE, Turning, WIDTH, diagonal_place,
-    scalar,
+    CHUNK, PACKED_VALUES, QUAD, STEP_VALUES, STEPS, Samples, TILE, Turning, WIDTH,
+    ahead::{AHEAD, ahead},
+    diagonal_place, scalar,
 };
 
 pub(super) fn is_available() -> bool {
@@ -32,12 +33,12 @@ pub(super) fn is_available() -> bool {
 /// Columns in one register.
 const COLUMNS: usize = 16;
 
-/// Rows, in fours, that are scanned for all columns before the next: with their
-/// bytes they stay in the nearest caches.
-const RUN: usize = 512;
+/// Rows, in fours, that are scanned for all columns before the next, whose bytes are
+/// asked for meanwhile.
+const RUN: usize = 64;
 
-/// How far ahead of what it reads a pass asks for more.
-const AHEAD: usize = 4096;
+/// How far ahead of what it reads the packing of several queries asks for more.
+const PACK_AHEAD: usize = 16384;
 
 // SAFETY of every call below: a kernel of this way exists only where
 // `is_available` said yes.
@@ -160,14 +161,6 @@ fn store(to: &mut [u64; LANES], values: __m512i) {
     unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), values) }
 }
 
-/// Asks for what will be read soon. The system's memory comes slower than this
-/// processor could take it, and its own foresight ends with each page.
-#[inline]
-fn ahead(from: *const u8, place: usize) {
-    // SAFETY: asking for memory that is not there does nothing.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(place + AHEAD).cast()) }
-}
-
 /// `x` less `limit` where that is not negative: `x` is below twice the limit.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -279,7 +272,13 @@ fn scan_run<const N: usize, const Z: usize>(
         let mut bytes = [_mm512_setzero_si512(); Z];
         for (z, bytes) in bytes.iter_mut().enumerate() {
             let place = (row * (TILE / COLUMNS) + first + z) * 64;
-            ahead(run.as_ptr(), place);
+            // Of the next run, in order.
+            let next = (first * rows + row * Z + z) * 64;
+            if N == 1 {
+                ahead::<true, _>(run, run.len() + next);
+            } else {
+                ahead::<false, _>(run, run.len() + next);
+            }
             // SAFETY: `row` is below the number of whole rows of the run, and
             // `first + z` below the registers of a row.
             *bytes = unsafe { _mm512_loadu_si512(run.as_ptr().add(place).cast()) };
@@ -331,7 +330,11 @@ fn pack_wide<const N: usize>(digits: &[u64], keys: &[&Turning; N], sums: &mut [P
         for (step, digits) in digits.as_chunks::<STEP_VALUES>().0.iter().enumerate() {
             let mut x = [_mm512_setzero_si512(); 2 * 2 * DIGITS];
             for (x, digits) in x.iter_mut().zip(digits.as_chunks::<CHUNK>().0) {
-                ahead(digits.as_ptr().cast(), 0);
+                if N == 1 {
+                    ahead::<true, _>(digits, AHEAD);
+                } else {
+                    ahead::<false, _>(digits, PACK_AHEAD);
+                }
                 *x = load(digits);
             }
             let place = chunk * CHUNK + step;
@@ -376,7 +379,7 @@ fn read_wide(bytes: &[u8]) -> u64 {
     let mut sums = [_mm512_setzero_si512(); 4];
     for line in bytes.as_chunks::<256>().0 {
         for (sum, words) in sums.iter_mut().zip(line.as_chunks::<64>().0) {
-            ahead(words.as_ptr(), 0);
+            ahead::<true, _>(words, AHEAD);
             // SAFETY: 64 bytes are read where 64 are.
             let words = unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
             *sum = _mm512_add_epi64(*sum, words);
