@@ -9,6 +9,9 @@ use std::{
 use bytemuck::Pod;
 use memmap2::{Advice, MmapMut};
 
+/// The smallest page of any system.
+const PAGE: usize = 4096;
+
 /// The system gave no memory.
 #[derive(Debug, thiserror::Error)]
 #[error("the system gave no {bytes} bytes of memory for private information retrieval")]
@@ -30,6 +33,17 @@ impl<T: Pod> Pages<T> {
         #[cfg(target_os = "linux")]
         let _ = map.advise(Advice::HugePage);
         Ok(Self { map, kind: PhantomData })
+    }
+}
+
+impl<T> Pages<T> {
+    /// Has the system give all of it now, and not when it is first written.
+    pub(super) fn touch(&mut self) {
+        for page in self.map.chunks_mut(PAGE) {
+            if let Some(byte) = page.first_mut() {
+                *byte = 0;
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod bits;
 mod client;
 #[cfg(feature = "server")]
 mod data;
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "clients transform, and no more"))]
 mod kernels;
 #[cfg(feature = "server")]
 mod matrix;

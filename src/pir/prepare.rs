@@ -144,8 +144,26 @@ impl Preparer {
         })
     }
 
-    /// Takes back memory that a change put aside, for the blocks to come: to get
-    /// it anew from the system costs as much as the computation.
+    /// Gets memory for so many blocks ahead: to get it when it is needed costs as much
+    /// as the computation.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn reserve(&mut self, blocks: usize) -> Result<(), OutOfMemory> {
+        while self.spare.len() < blocks {
+            let mut digits = Pages::new(PACKED_VALUES)?;
+            digits.touch();
+            self.spare.push(Digits(digits));
+        }
+        Ok(())
+    }
+
+    /// Takes over the memory of another.
+    pub fn join(&mut self, other: Self) {
+        self.spare.extend(other.spare);
+    }
+
+    /// Takes back memory that a change put aside, for the blocks to come.
     pub fn recycle(&mut self, spare: Spare) {
         self.spare.extend(spare.0);
     }

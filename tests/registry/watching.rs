@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use blindbook::{
     bucket::{Circle, Placement, PrefixBits},
-    client::{Client, ClientOptions, MemoryState},
+    client::{Client, ClientOptions, MemoryState, Mode},
     identifier::Sii,
     secret::Secret,
+    server::PirOptions,
     store::Generations as _,
     wire::proto,
 };
@@ -78,12 +79,17 @@ async fn anybody_hears_of_changes_resumes_and_is_let_go_when_the_server_stops() 
     assert_eq!(code, Code::Unavailable);
 }
 
-async fn client(served: &Served<'_>, circle: Option<Circle>) -> Client {
+async fn client(served: &Served<'_>) -> Client {
+    client_of(served, None, Mode::Bucket).await
+}
+
+async fn client_of(served: &Served<'_>, circle: Option<Circle>, mode: Mode) -> Client {
     let identity = served.scene.directory.keyring.identity().verifying_key();
     let mut options = ClientOptions::new(served.url(), identity);
     options.ca_pem = Some(served.scene.authority.pem.clone().into());
     options.clock = served.scene.clock();
     options.circle = circle;
+    options.mode = Some(mode);
     Client::connect(options, Arc::new(MemoryState::new())).await.unwrap()
 }
 
@@ -92,7 +98,7 @@ async fn a_client_that_follows_says_that_its_answer_is_out_of_date_and_asks_when
     let scene = Scene::new().await;
     let served = scene.serve().await;
     let alice = sii(ALICE);
-    let client = client(&served, None).await;
+    let client = client(&served).await;
     let follower = client.follow();
     let mut link = follower.link();
     let following = tokio::spawn(follower.run());
@@ -117,23 +123,41 @@ async fn a_client_that_follows_says_that_its_answer_is_out_of_date_and_asks_when
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_circle_finds_its_own_beside_what_everybody_finds() {
-    let scene = Scene::new().await;
+    found_by_circles(Scene::new().await, Mode::Bucket).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circle_finds_its_own_by_private_retrieval() {
+    let pir = Some(PirOptions::default());
+    found_by_circles(Scene { pir, ..Scene::new().await }, Mode::Pir).await;
+}
+
+async fn found_by_circles(scene: Scene, mode: Mode) {
     let served = scene.serve().await;
     let alice = sii(ALICE);
     let secret = || Secret::new([7; 32]);
     let mut wa = served.ap("wa.example").await;
     let token = served.token(&mut wa, &alice).await;
     wa.claim(in_circle(claim(&alice, "wa.example", "friends", token), &secret())).await.unwrap();
-    assert!(served.found(&alice).await.is_empty());
     served.claimed(&alice, "signal.example", "open").await;
-    assert_eq!(served.found(&alice).await, ["open@signal.example"]);
-
     for (circle, expected) in [
+        (None, vec![("open", false)]),
         (Some(secret()), vec![("open", false), ("friends", true)]),
         (Some(Secret::new([8; 32])), vec![("open", false)]),
     ] {
-        let client = client(&served, circle.map(Circle::new)).await;
-        let answer = client.lookup(&alice).await.unwrap();
+        let client = client_of(&served, circle.map(Circle::new), mode).await;
+        let all = async {
+            // A matrix is made first, and then follows.
+            loop {
+                if let Ok(answer) = client.refresh(&alice).await
+                    && answer.mappings.len() >= expected.len()
+                {
+                    break answer;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(120), all).await.unwrap();
         let found = answer.mappings.iter().map(|found| (found.ssi.user().as_str(), found.circle));
         assert_eq!(found.collect::<Vec<_>>(), expected);
     }

@@ -65,6 +65,7 @@ const fn diagonal_place(half: usize, p: usize, step: usize) -> usize {
 }
 
 /// Most queries that share one pass.
+#[cfg(feature = "server")]
 pub const BATCH: usize = 4;
 
 /// The samples of a query, as the kernels take them.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     bucket::BucketNumber,
-    pir::{Follower, Kernel, OutOfMemory, Preparer, Public},
+    pir::{Follower, OutOfMemory, Preparer, Public},
     server::metrics::Metrics,
     store::{Store, StoreError},
     wire::{pir_row, pir_shape},
@@ -96,12 +96,11 @@ impl Following {
         subject: Subject,
         checkpoint: u64,
         follower: Follower,
+        preparer: Preparer,
         public: Arc<Public>,
-        kernel: Kernel,
-    ) -> Result<Self, PirError> {
-        let preparer = Preparer::new(&public, kernel)?;
+    ) -> Self {
         let bench = Bench { follower, preparer, public, pending: Pending::default() };
-        Ok(Self { subject, checkpoint, bench: Some(bench), waiting: 0 })
+        Self { subject, checkpoint, bench: Some(bench), waiting: 0 }
     }
 
     /// Follows for ever; what fails is tried again. An error is a fault of ours.

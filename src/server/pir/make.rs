@@ -97,11 +97,15 @@ async fn fill(store: &dyn Store, partition: u32) -> Result<Vec<Filling>, PirErro
     Ok(fillings)
 }
 
-/// A matrix, and what follows its changes.
+/// A matrix, and what follows its changes, with memory for a change of all blocks.
 pub(super) struct Made {
     pub(super) matrix: Matrix,
     pub(super) follower: Follower,
+    pub(super) preparer: Preparer,
 }
+
+/// A block by its number, and its hint.
+type Ready = (usize, Block, Hint);
 
 /// Makes blocks ready, on all cores.
 fn prepare(
@@ -113,29 +117,35 @@ fn prepare(
     let (shape, count) = (public.shape(), fillings.len());
     let waiting = Mutex::new(fillings.into_iter().enumerate());
     let done = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, Block, Hint)>, OutOfMemory> {
+    let work = || -> Result<(Vec<Ready>, Preparer), OutOfMemory> {
         let mut preparer = Preparer::new(public, kernel)?;
         let mut made = Vec::new();
         loop {
             let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((number, filling)) = next else { return Ok(made) };
+            let Some((number, filling)) = next else { break };
             let (block, hint) = filling.prepare(&mut preparer)?;
             made.push((number, block, hint));
             let percent = (done.fetch_add(1, Ordering::Relaxed) + 1) * 100 / count;
             tracing::info!(partition, percent, "preparing private retrieval");
         }
+        preparer.reserve(made.len())?;
+        Ok((made, preparer))
     };
     let parts: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..cores().min(count)).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
     });
     let mut all = Vec::with_capacity(count);
+    let mut preparer = Preparer::new(public, kernel)?;
     for part in parts {
-        all.extend(part.map_err(|_| PirError::Stopped)??);
+        let (made, other) = part.map_err(|_| PirError::Stopped)??;
+        all.extend(made);
+        preparer.join(other);
     }
     all.sort_unstable_by_key(|(number, ..)| *number);
     let (blocks, hints) = all.into_iter().map(|(_, block, hint)| (block, hint)).unzip();
-    Ok(Made { matrix: Matrix::new(shape, kernel, blocks), follower: Follower::new(shape, hints) })
+    let matrix = Matrix::new(shape, kernel, blocks);
+    Ok(Made { matrix, follower: Follower::new(shape, hints), preparer })
 }
 
 /// Makes the matrix of a partition.

@@ -158,10 +158,9 @@ impl Pir {
             inner.answers.put(partition, made.matrix);
             let (store, answers) = (inner.store.clone(), inner.answers.clone());
             let subject = Subject { store, partition, answers, metrics: inner.metrics.clone() };
-            let (public, follower) = (public.clone(), made.follower);
-            following.spawn(async move {
-                Following::new(subject, checkpoint, follower, public, kernel)?.keep().await
-            });
+            let (follower, preparer) = (made.follower, made.preparer);
+            let follows = Following::new(subject, checkpoint, follower, preparer, public.clone());
+            following.spawn(follows.keep());
         }
         tracing::info!(
             partitions,

@@ -52,13 +52,15 @@ impl PirOptions {
         }
     }
 
-    /// Bytes of memory for a directory: all matrices, and beside them either what
-    /// makes them or what follows their changes.
+    /// Bytes of memory for a directory: all matrices, what follows their changes, and
+    /// what makes the last of them while the others are followed already.
     pub(super) fn needed_bytes(bits: PrefixBits) -> u64 {
         let (shape, partitions) = (pir_shape(bits), u64::from(bits.partitions()));
         let making = (cores() * PREPARER_BYTES) as u64;
-        let following = partitions * (shape.following_bytes() + PREPARER_BYTES as u64);
-        partitions.saturating_mul(shape.memory_bytes()).saturating_add(making.max(following))
+        let following = shape.following_bytes() + PREPARER_BYTES as u64;
+        let last = shape.memory_bytes().saturating_add(making.max(following));
+        let others = (partitions - 1).saturating_mul(shape.memory_bytes() + following);
+        others.saturating_add(last)
     }
 
     /// Whether the memory suffices for a directory.
