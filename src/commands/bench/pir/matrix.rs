@@ -6,7 +6,7 @@ use std::{hint::black_box, time::Instant};
 use anyhow::{Context as _, ensure};
 use blindbook::{
     bucket::{BUCKET_ENTRIES, BucketNumber, DirectoryId, ENTRY_BYTES, PrefixBits},
-    pir::{Asked, Filling, Kernel, Matrix, Preparer, Public, Query, RING, Shape},
+    pir::{Asked, Filling, Hint, Kernel, Matrix, Preparer, Public, Query, RING, Shape},
     store::Store,
     wire::{pir_seed, pir_shape},
 };
@@ -43,7 +43,7 @@ pub(super) struct Measured {
     pub(super) query_bytes: usize,
     pub(super) answer_bytes: usize,
     pub(super) prepare_s: f64,
-    /// What the process took more with the matrix, hints included.
+    /// What the process took more with the matrix and what follows its changes.
     pub(super) memory: Option<u64>,
     /// The same against slot bytes.
     pub(super) memory_ratio: Option<f64>,
@@ -68,8 +68,8 @@ fn row_of(bucket: &blindbook::bucket::Bucket, entry_bytes: usize) -> Vec<u8> {
 struct Built {
     public: Public,
     matrix: Matrix,
-    /// Kept as a server keeps them.
-    _hints: Vec<blindbook::pir::Hint>,
+    /// Kept as a server keeps it, to follow changes.
+    _following: (Vec<Hint>, Preparer),
     prepare_s: f64,
 }
 
@@ -112,7 +112,9 @@ async fn build(
         hints.push(hint);
     }
     prepare_s += begun.elapsed().as_secs_f64();
-    Ok(Built { public, matrix: Matrix::new(shape, kernel, blocks), _hints: hints, prepare_s })
+    preparer.reserve(blocks.len())?;
+    let matrix = Matrix::new(shape, kernel, blocks);
+    Ok(Built { public, matrix, _following: (hints, preparer), prepare_s })
 }
 
 /// Builds a matrix of entries of so many bytes and measures it on this thread.
