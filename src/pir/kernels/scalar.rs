@@ -131,6 +131,7 @@ pub(super) fn pack<const N: usize>(digits: &[u64], keys: &[&Turning; N], sums: &
         if digits.len() != PACKED_VALUES {
             continue;
         }
+        let halves = key.halves();
         let (plus, minus) = sums.split_at_mut(HALF);
         let chunks = digits.chunks_exact(STEPS * STEP_VALUES);
         let places = plus.chunks_exact_mut(CHUNK).zip(minus.chunks_exact_mut(CHUNK));
@@ -139,7 +140,7 @@ pub(super) fn pack<const N: usize>(digits: &[u64], keys: &[&Turning; N], sums: &
             let mut high = [[0_u64; CHUNK]; 2];
             for (step, digits) in digits.chunks_exact(STEP_VALUES).enumerate() {
                 let turned = |i: usize, half: usize| {
-                    key.halves
+                    halves
                         .get(i)
                         .and_then(|halves| halves.get(half))
                         .and_then(|half| half.get(chunk * CHUNK + step..))

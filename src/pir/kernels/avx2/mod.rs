@@ -333,7 +333,7 @@ fn pack_run<const FIRST: bool>(digits: &[u64], key: &Turning, place: usize, tota
     let low = _mm256_set1_epi64x((1 << SPLIT) - 1);
     for (half, totals) in totals.iter_mut().enumerate() {
         let mut sums = *totals;
-        for (digit, [plus, minus]) in key.halves.iter().enumerate() {
+        for (digit, [plus, minus]) in key.halves().iter().enumerate() {
             let (Some(plus), Some(minus)) = (plus.get(place..), minus.get(place..)) else { return };
             // The second chain is turned about, too: its halves swap.
             let (one, other) = if half == 0 { (plus, minus) } else { (minus, plus) };

@@ -319,8 +319,7 @@ fn scan_run<const N: usize, const Z: usize>(
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn pack_wide<const N: usize>(digits: &[u64], keys: &[&Turning; N], sums: &mut [Poly; N]) {
     // By query, by digit, by half: each two halves long, or nothing is done.
-    let halves =
-        keys.map(|key| key.halves.each_ref().map(|halves| halves.each_ref().map(Vec::as_slice)));
+    let halves = keys.map(Turning::halves);
     if halves.iter().flatten().flatten().any(|half| half.len() != 2 * HALF) {
         return;
     }
