@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use super::super::{super::progress, memory, rounds::median};
 
-/// Rounds of each measurement, of which the median counts.
-const ROUNDS: usize = 9;
+/// Rounds of each measurement, of which the median counts. In all of them together
+/// a hundred answers are held against the store.
+const ROUNDS: usize = 25;
 
 /// Buckets that are read at once.
 const READ: usize = 256;
