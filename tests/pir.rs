@@ -50,7 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Within this what was acknowledged is found, on a machine that has much else to
 /// do. What it takes on a quiet one `blindbook bench --mode pir` tells.
-const VISIBLE: Duration = Duration::from_secs(20);
+const VISIBLE: Duration = Duration::from_secs(30);
 
 type Client = DiscoveryServiceClient<Channel>;
 
