@@ -2,7 +2,7 @@
 //! certificates, and a file of people.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufRead as _, BufReader},
     path::{Path, PathBuf},
     sync::Arc,
@@ -53,8 +53,8 @@ impl Directory {
             builder
         };
         let folder = match parent {
-            Some(parent) => fs::create_dir_all(parent)
-                .and_then(|()| builder.tempdir_in(parent))
+            Some(parent) => builder
+                .tempdir_in(parent)
                 .with_context(|| format!("cannot make a folder in {}", parent.display()))?,
             None => builder.tempdir().context("cannot make a temporary folder")?,
         };
