@@ -41,9 +41,6 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes of the headers of one request.
 const MAX_HEADER_LIST_BYTES: u32 = 8 << 10;
 
-/// Streams that a peer reset before we looked at them.
-const MAX_PENDING_RESETS: usize = 20;
-
 /// Streams of one connection that we reset since the peer broke the protocol.
 const MAX_LOCAL_RESETS: usize = 128;
 
@@ -76,8 +73,9 @@ impl Host {
             .max_header_list_size(MAX_HEADER_LIST_BYTES)
             .max_concurrent_streams(options.max_streams)
             // Beneath our own limit on calls that are called off: of streams that
-            // no call came of yet, and of streams that the peer has us reset.
-            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            // no call came of yet, as when a peer gives up all at once, and of
+            // streams that the peer has us reset.
+            .max_pending_accept_reset_streams(options.max_streams as usize)
             .max_local_error_reset_streams(MAX_LOCAL_RESETS)
             .keep_alive_interval(options.keepalive_interval)
             .keep_alive_timeout(options.keepalive_timeout);

@@ -2,7 +2,7 @@
 //! (gRPC over HTTP/2, "Length-Prefixed-Message").
 
 /// Bytes before each message.
-const HEADER_BYTES: usize = 5;
+pub(super) const HEADER_BYTES: usize = 5;
 
 /// Where one is in a body that arrives in pieces of any size.
 #[derive(Default)]

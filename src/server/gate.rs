@@ -7,13 +7,10 @@ use std::{
     future::{Future, ready},
     pin::Pin,
     sync::{Arc, LazyLock},
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -27,7 +24,7 @@ use super::{
     ServerError, ServerOptions,
     admin::Admin,
     answer::{Answer, Leaving},
-    connection::{Connection, Debt},
+    connection::Connection,
     frames::Frames,
     lookup::Lookup,
     metrics::Metrics,
@@ -35,6 +32,7 @@ use super::{
     pir::Pir,
     quota::{Payer, Quotas},
     registry::Registry,
+    request::{Checked, Unread},
     route::{ADMIN, DISCOVERY, HEALTH, QUOTA, REFLECTION, REGISTRY, Room, Route, To},
     transcript::{Recording, Transcript},
 };
@@ -134,6 +132,7 @@ pub(super) struct Gate {
     lasting: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
     watches: Arc<Semaphore>,
+    unread: Unread,
     max_call_time: Duration,
     transcript: Option<Arc<Transcript>>,
 }
@@ -186,6 +185,7 @@ impl Gate {
             lasting: Arc::new(Semaphore::new(MAX_LASTING_CALLS)),
             bulk: Arc::new(Semaphore::new(MAX_BULK_CALLS)),
             watches: Arc::new(Semaphore::new(options.max_watches)),
+            unread: Unread::new(options),
             max_call_time: options.max_call_time,
             transcript,
         })
@@ -199,7 +199,7 @@ impl Gate {
     }
 
     /// Refuses a call, at the least cost there is.
-    fn shed(&self, connection: &Arc<Connection>, request: &Request<Incoming>) -> Response<Answer> {
+    fn shed(&self, connection: &Arc<Connection>, request: Request<Incoming>) -> Response<Answer> {
         let call = connection.call();
         let path = request.uri().path();
         let measured = self.metrics.begin(right_of(path).map(|right| right.method));
@@ -207,6 +207,7 @@ impl Gate {
             .transcript
             .as_ref()
             .map(|transcript| transcript.begin(connection.id, path, request.headers()));
+        self.unread.let_end(Route::of(path), request.into_body());
         let response = refuse(CallError::Full);
         if let Some(recording) = &recording {
             recording.ends(response.headers());
@@ -306,16 +307,12 @@ impl Gate {
         });
         let (route, permit) = match admitted {
             Ok(admitted) => admitted,
-            Err(error) => return (refuse(error), None),
+            Err(error) => {
+                self.unread.let_end(route, request.into_body());
+                return (refuse(error), None);
+            }
         };
-        let request = request.map(|body| Checked {
-            body,
-            frames: Frames::default(),
-            messages: 0,
-            route,
-            debt: route.one_message.then(|| connection.owe()),
-            recording: recording.cloned(),
-        });
+        let request = request.map(|body| Checked::new(body, route, connection, recording));
         let answering = self.enter(route, request);
         let response = match (route.room, deadline) {
             // It lasts until its caller ends it.
@@ -460,91 +457,11 @@ impl hyper::service::Service<Request<Incoming>> for Entrance {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         if self.gate.sheds(&request) {
             // Under overload this is most of what there is to do.
-            return Box::pin(ready(Ok(self.gate.shed(&self.connection, &request))));
+            return Box::pin(ready(Ok(self.gate.shed(&self.connection, request))));
         }
         let (gate, connection) = (self.gate.clone(), self.connection.clone());
         let peer = self.peer.clone();
         Box::pin(async move { Ok(gate.answer(connection, peer, request).await) })
-    }
-}
-
-/// The body of a request, checked frame by frame as it arrives: nothing is
-/// kept of a message that is too long.
-struct Checked {
-    body: Incoming,
-    frames: Frames,
-    messages: usize,
-    route: Route,
-    /// The peer owes the rest of the request.
-    debt: Option<Debt>,
-    recording: Option<Recording>,
-}
-
-impl Checked {
-    fn check(&mut self, piece: &[u8]) -> Result<(), CallError> {
-        let (route, messages) = (self.route, &mut self.messages);
-        self.frames.read(piece, |flag, length| {
-            *messages += 1;
-            match flag {
-                0 => {}
-                1 => return Err(CallError::CompressedFlag),
-                _ => return Err(CallError::Flag),
-            }
-            if length > route.max_message_bytes {
-                return Err(CallError::TooLong { limit: route.max_message_bytes });
-            }
-            if route.one_message && *messages > 1 {
-                return Err(CallError::Surplus);
-            }
-            Ok(())
-        })
-    }
-
-    fn check_end(&self) -> Result<(), CallError> {
-        let enough = self.messages > 0 || !self.route.one_message;
-        if enough && self.frames.is_between_messages() { Ok(()) } else { Err(CallError::CutShort) }
-    }
-}
-
-impl Body for Checked {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.get_mut();
-        let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-            Some(Ok(frame)) => frame,
-            Some(Err(_)) => {
-                // The stream was reset or the connection broke: nobody reads
-                // the status.
-                this.debt = None;
-                return Poll::Ready(Some(Err(CallError::CutShort.into())));
-            }
-            None => {
-                this.debt = None;
-                let end = this.check_end().err().map(|error| Err(error.into()));
-                return Poll::Ready(end);
-            }
-        };
-        let checked = if let Some(piece) = frame.data_ref() {
-            if let Some(recording) = &this.recording {
-                recording.arrived(piece);
-            }
-            this.check(piece)
-        } else {
-            this.check_end()
-        };
-        if this.body.is_end_stream() {
-            this.debt = None;
-        }
-        Poll::Ready(Some(checked.map(|()| frame).map_err(Status::from)))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

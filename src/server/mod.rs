@@ -34,6 +34,7 @@ mod publish;
 mod published;
 mod quota;
 mod registry;
+mod request;
 mod route;
 mod status;
 mod tls;

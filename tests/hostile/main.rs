@@ -8,4 +8,5 @@
 mod common;
 mod connections;
 mod peer;
+mod refused;
 mod requests;
