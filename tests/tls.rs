@@ -10,7 +10,7 @@ mod common;
 use std::{net::SocketAddr, sync::Arc};
 
 use blindbook::{
-    client::{Client, ClientError, ClientOptions, MemoryState},
+    client::{Client, ClientCertificate, ClientError, ClientOptions, MemoryState},
     server::{ServerOptions, tls_config},
 };
 use ed25519_dalek::SigningKey;
@@ -150,4 +150,33 @@ async fn the_sdk_offers_the_hybrid_group_first_and_refuses_a_server_of_tls_1_2()
     assert_eq!(met, None);
     let ClientError::Unreachable(Some(told)) = error else { panic!("{error}") };
     assert!(told.contains("ProtocolVersion"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lets_a_certified_client_speak_first_is_spoken_to() {
+    let server = certified();
+    let key = PrivateKeyDer::try_from(server.der.1.clone()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(foreign(NamedGroup::X25519MLKEM768))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![server.der.0.clone().into()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut options = ClientOptions::new(
+        format!("https://localhost:{}", listener.local_addr().unwrap().port()),
+        SigningKey::from_bytes(&[1; 32]).verifying_key(),
+    );
+    options.ca_pem = Some(server.pem.clone().into());
+    let (chain_pem, key_pem) = (server.pem.into(), server.key.into_bytes().into());
+    options.certificate = Some(ClientCertificate { chain_pem, key_pem });
+    let asking = Client::connect(options, Arc::new(MemoryState::new()));
+    let asked = tokio::spawn(async move { asking.await.map(drop) });
+    let (tcp, _) = listener.accept().await.unwrap();
+    let mut stream = TlsAcceptor::from(Arc::new(config)).accept(tcp).await.unwrap();
+    let mut preface = [0; 14];
+    stream.read_exact(&mut preface).await.unwrap();
+    assert_eq!(&preface, b"PRI * HTTP/2.0");
+    asked.abort();
 }

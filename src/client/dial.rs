@@ -11,12 +11,12 @@ use std::{
 
 use http::Uri;
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncBufReadExt as _, net::TcpStream, time::timeout};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, RootCertStore,
+        self, AlertDescription, ClientConfig, RootCertStore,
         client::Resumption,
         pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _},
         version::TLS13,
@@ -31,6 +31,10 @@ use super::ClientError;
 use crate::tls;
 
 const HTTP2: &[u8] = b"h2";
+
+/// How long a server may take with its first frame before a client with a
+/// certificate speaks. HTTP/2 lets it wait for the client's, RFC 9113 section 3.4.
+const FIRST_FRAME: Duration = Duration::from_secs(1);
 
 /// An endpoint, and the TLS to reach it through unless it is in plain text.
 #[derive(Clone)]
@@ -58,6 +62,32 @@ pub(super) struct Dialer {
     tcp: HttpConnector,
     tls: TlsConnector,
     name: ServerName<'static>,
+    certified: bool,
+}
+
+/// A server does not take the client's certificate, and says why.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the server refuses the certificate, as {0}")]
+pub(super) struct CertificateRefused(pub(super) &'static str);
+
+impl CertificateRefused {
+    /// What an alert says of a certificate, RFC 8446 section 6.2.
+    fn of(error: &io::Error) -> Option<Self> {
+        let error = error.get_ref()?.downcast_ref()?;
+        let rustls::Error::AlertReceived(alert) = error else { return None };
+        Some(Self(match alert {
+            AlertDescription::CertificateRevoked => "revoked",
+            AlertDescription::CertificateExpired => "out of its time",
+            AlertDescription::UnknownCA => "of an authority that it does not trust",
+            // The last: the authority has the name of another's.
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError => "one that it does not accept",
+            _ => return None,
+        }))
+    }
 }
 
 impl Dialer {
@@ -106,7 +136,8 @@ impl Dialer {
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(keepalive));
         tcp.set_connect_timeout(Some(connect_timeout));
-        Ok(Self { tcp, tls: TlsConnector::from(Arc::new(config)), name })
+        let certified = identity.is_some();
+        Ok(Self { tcp, tls: TlsConnector::from(Arc::new(config)), name, certified })
     }
 }
 
@@ -124,11 +155,19 @@ impl Service<Uri> for Dialer {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let dialing = self.tcp.call(uri);
-        let (tls, name) = (self.tls.clone(), self.name.clone());
+        let (tls, name, certified) = (self.tls.clone(), self.name.clone(), self.certified);
         Box::pin(async move {
-            let stream = tls.connect(name, dialing.await?.into_inner()).await?;
+            let mut stream = tls.connect(name, dialing.await?.into_inner()).await?;
             if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
                 return Err(io::Error::other("the server does not speak HTTP/2").into());
+            }
+            // The handshake ends here before the server has seen the certificate.
+            // What it makes of it comes first, and is lost if more was sent.
+            if certified && let Ok(Err(error)) = timeout(FIRST_FRAME, stream.fill_buf()).await {
+                return Err(match CertificateRefused::of(&error) {
+                    Some(refused) => refused.into(),
+                    None => error.into(),
+                });
             }
             Ok(TokioIo::new(stream))
         })

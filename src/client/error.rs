@@ -7,6 +7,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use super::{
+    dial::CertificateRefused,
     state::{Part, StateError},
     tokens::TokenSourceError,
 };
@@ -384,6 +385,15 @@ pub enum ClientError {
          private key that belongs to its first certificate"
     )]
     Certificate,
+    /// The server does not take the caller's certificate.
+    #[error(
+        "the server refuses the client's certificate, as {0}: ask its operator, or give one that \
+         it accepts"
+    )]
+    CertificateRefused(
+        /// Why.
+        &'static str,
+    ),
     /// An identifier has no OPRF value, which no identifier has.
     #[error("an input cannot be blinded ({0}): leave it out")]
     Input(OprfError),
@@ -462,6 +472,7 @@ impl ClientError {
             | Self::Option { .. }
             | Self::CertificateAuthority
             | Self::Certificate
+            | Self::CertificateRefused(_)
             | Self::Input(_) => Fault::Caller,
             Self::State(_) | Self::StateDamaged(_) | Self::Computation => Fault::Ours,
         }
@@ -482,6 +493,10 @@ impl ClientError {
     /// and errors end up in logs.
     pub(super) fn from_status(status: &Status, deadline: Duration) -> Self {
         let timed_out = causes(status).any(<dyn std::error::Error>::is::<tonic::TimeoutExpired>);
+        let refused = causes(status).find_map(|cause| cause.downcast_ref::<CertificateRefused>());
+        if let Some(CertificateRefused(why)) = refused {
+            return Self::CertificateRefused(why);
+        }
         match status.code() {
             _ if timed_out => Self::DeadlineExceeded(deadline),
             Code::Unavailable => Self::Unreachable(

@@ -1,7 +1,10 @@
 //! Certificates that do not count, or count no more: at the handshake, and on
 //! connections that are open.
 
+use std::sync::Arc;
+
 use blindbook::{
+    client::{Client as Sdk, ClientCertificate, ClientError, ClientOptions, Fault, MemoryState},
     server::Tls,
     wire::proto::{self, claim_many_response::Outcome},
 };
@@ -79,6 +82,38 @@ async fn a_revoked_certificate_is_shut_out_and_others_are_not() {
     let of = |serial| Client { serial, ..client(WA) };
     assert!(is_shut_out(&served, identity(&scene, &of(7))).await);
     assert!(!is_shut_out(&served, identity(&scene, &of(8))).await);
+    served.stop().await;
+}
+
+/// What the SDK says whose certificate this is.
+async fn told(served: &Served<'_>, (chain, key): (String, String)) -> Result<(), ClientError> {
+    let identity = served.scene.directory.keyring.identity().verifying_key();
+    let mut options = ClientOptions::new(served.url(), identity);
+    options.ca_pem = Some(served.scene.authority.pem.clone().into());
+    options.clock = served.scene.clock();
+    let (chain_pem, key_pem) = (chain.into(), key.into_bytes().into());
+    options.certificate = Some(ClientCertificate { chain_pem, key_pem });
+    Sdk::connect(options, Arc::new(MemoryState::new())).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sdk_says_that_its_certificate_is_refused_and_why() {
+    let scene = Scene::new().await;
+    let served = scene.serve_with(Some(scene.authority.revokes(&[7], 2030))).await;
+    let of = |client: &Client<'_>| scene.authority.client(client);
+    told(&served, of(&client(WA))).await.unwrap();
+    let usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    for (certificate, why) in [
+        (of(&Client { serial: 7, ..client(WA) }), "revoked"),
+        (of(&Client { years: (2020, 2026), ..client(WA) }), "out of its time"),
+        (of(&Client { usages, ..client(WA) }), "one that it does not accept"),
+        // Of the same name.
+        (Authority::new().client(&client(WA)), "one that it does not accept"),
+    ] {
+        let error = told(&served, certificate).await.unwrap_err();
+        assert!(matches!(error, ClientError::CertificateRefused(told) if told == why), "{error}");
+        assert_eq!(error.fault(), Fault::Caller);
+    }
     served.stop().await;
 }
 
