@@ -13,6 +13,8 @@ use blindbook::{
     client::{
         Answer, Client, ClientCertificate, ClientError, ClientOptions, FolderState, MemoryState,
         Mode, State, Unverified,
+        registry::{Registry, RegistryOptions},
+        tokens::TokenSupply,
     },
     identifier::{Provider, Region, Sii},
     keyring,
@@ -58,6 +60,13 @@ pub(crate) struct Lookup {
     /// Its private key, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    /// An application provider's certificate chain, PEM, that has anonymous tokens
+    /// signed: they pay, and what is asked does not say who asks
+    #[arg(long, value_name = "FILE", requires = "tokens_key", conflicts_with = "cert")]
+    tokens_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tokens_cert")]
+    tokens_key: Option<PathBuf>,
     /// Region of numbers without `+`, as US
     #[arg(long, value_name = "CODE")]
     region: Option<Region>,
@@ -99,7 +108,8 @@ impl Lookup {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(input)?;
-        let options = self.options().map_err(input)?;
+        let mut options = self.options().map_err(input)?;
+        let issuing = self.issuing().map_err(input)?;
         let state: Arc<dyn State> = if let Some(folder) = &self.state {
             Arc::new(FolderState::open(folder)?)
         } else {
@@ -109,7 +119,11 @@ impl Lookup {
             )?;
             Arc::new(MemoryState::new())
         };
-        let answers = runtime()?.block_on(async {
+        let answers: Result<_, Failure> = runtime()?.block_on(async {
+            // Within the runtime, whose tasks the connection lives on.
+            if let Some(issuing) = issuing {
+                options.tokens = Some(TokenSupply::new(Registry::open(&issuing).map_err(input)?));
+            }
             let client = Client::connect(options, state).await?;
             match siis.as_slice() {
                 // One that is refused is told as that one's error.
@@ -120,12 +134,12 @@ impl Lookup {
                         client.lookup(sii).await
                     };
                     match one {
-                        Err(error) if !error.concerns_one() => Err(error),
+                        Err(error) if !error.concerns_one() => Err(error.into()),
                         one => Ok(vec![one]),
                     }
                 }
-                siis if self.refresh => client.refresh_many(siis).await,
-                siis => client.lookup_many(siis).await,
+                siis if self.refresh => Ok(client.refresh_many(siis).await?),
+                siis => Ok(client.lookup_many(siis).await?),
             }
         });
         self.print(&siis, answers?)
@@ -135,15 +149,11 @@ impl Lookup {
         let identity = keyring::identity_public_key(&self.identity)?;
         let mut options = ClientOptions::new(&self.server, identity);
         options.mode = self.mode.map(Mode::from);
-        if let Some(path) = &self.ca {
-            let pem = fs::read(path).with_context(|| path.display().to_string())?;
-            options.ca_pem = Some(pem);
-        }
+        options.ca_pem = self.ca.as_ref().map(read).transpose()?;
         if let Some(path) = &self.circle {
             options.circle = Some(Circle::new(circle(path)?));
         }
         if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            let read = |path: &PathBuf| fs::read(path).with_context(|| path.display().to_string());
             let (chain_pem, key_pem) = (read(cert)?, Zeroizing::new(read(key)?));
             options.certificate = Some(ClientCertificate { chain_pem, key_pem });
         }
@@ -156,6 +166,17 @@ impl Lookup {
             options.provider_keys.push((name, key));
         }
         Ok(options)
+    }
+
+    /// As whom to have tokens signed, over connections of its own.
+    fn issuing(&self) -> anyhow::Result<Option<RegistryOptions>> {
+        let (Some(cert), Some(key)) = (&self.tokens_cert, &self.tokens_key) else {
+            return Ok(None);
+        };
+        let mut options = RegistryOptions::new(&self.server);
+        options.ca_pem = self.ca.as_ref().map(read).transpose()?;
+        options.certificate = Some((read(cert)?, Zeroizing::new(read(key)?)));
+        Ok(Some(options))
     }
 
     fn print(&self, siis: &[Sii], answers: Vec<Result<Arc<Answer>, ClientError>>) -> Outcome {
@@ -181,6 +202,10 @@ impl Lookup {
             ))),
         }
     }
+}
+
+fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| path.display().to_string())
 }
 
 /// One line of `--json`, keys in this order.

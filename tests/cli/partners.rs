@@ -145,12 +145,16 @@ impl Partners {
         self.found_with(&[])
     }
 
-    fn found_with(&self, more: &[&str]) -> Vec<Value> {
+    fn looked_up(&self, more: &[&str]) -> Output {
         let mut command = blindbook();
         command.args(["lookup", "--server", &self.url(), "--json", "--identity"]);
         command.arg(self.estate.keys().join("identity.pub"));
         command.arg("--ca").arg(self.estate.keys().join("dev-ca.pem")).arg(NUMBER).args(more);
-        let output = command.output().unwrap();
+        command.output().unwrap()
+    }
+
+    fn found_with(&self, more: &[&str]) -> Vec<Value> {
+        let output = self.looked_up(more);
         assert_code(&output, 0);
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
         answer["mappings"].as_array().unwrap().clone()
@@ -191,6 +195,27 @@ fn a_partner_is_told_its_quotas() {
     assert_eq!(limits[0]["tokens"]["available"], 256_000);
     assert_eq!(limits[0]["tokens_required"], false);
     assert!(partners.done("authority", &["limits"])[0].get("tokens").is_none());
+}
+
+#[test]
+fn a_lookup_pays_with_tokens_that_a_provider_had_signed() {
+    let partners = Partners::new();
+    let left = || partners.done("wa", &["limits"])[0]["tokens"]["available"].as_u64().unwrap();
+    let file = |name| partners.estate.path(name).to_str().unwrap().to_owned();
+    let (cert, key, state) = (file("wa.pem"), file("wa.key"), file("state"));
+    let paid = ["--tokens-cert", &cert, "--tokens-key", &key, "--state", &state, "--refresh"];
+    let before = left();
+    assert!(partners.found_with(&paid).is_empty());
+    assert_eq!(before - left(), 32);
+    // What was signed and not spent is kept for the next.
+    assert!(partners.found_with(&paid).is_empty());
+    assert_eq!(before - left(), 32);
+    // An authority has no users.
+    let (cert, key) = (file("authority.pem"), file("authority.key"));
+    let output = partners.looked_up(&["--tokens-cert", &cert, "--tokens-key", &key]);
+    assert_code(&output, 1);
+    let told = text(&output.stderr);
+    assert!(told.contains("gave no tokens (refused (ROLE_NOT_ALLOWED)"), "{told}");
 }
 
 #[test]
