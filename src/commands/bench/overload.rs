@@ -51,7 +51,7 @@ const SATURATING: usize = 32;
 /// How much more than it can do the server is asked.
 const TIMES: f64 = 10.0;
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);
 
 /// How often requests of the overload are sent.
