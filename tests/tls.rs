@@ -100,11 +100,8 @@ async fn the_server_speaks_tls_1_3_with_the_hybrid_group_and_refuses_tls_1_2() {
     running.stop().await;
 }
 
-/// What the SDK agrees upon with a server of this version, and its own error.
-async fn met_by_the_sdk(
-    version: &'static SupportedProtocolVersion,
-) -> (Option<(ProtocolVersion, NamedGroup, HandshakeKind)>, ClientError) {
-    let server = certified();
+/// Takes connections in with this certificate and this version alone.
+fn acceptor(server: &Certified, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
     let key = PrivateKeyDer::try_from(server.der.1.clone()).unwrap();
     let mut config = ServerConfig::builder_with_provider(foreign(NamedGroup::X25519MLKEM768))
         .with_protocol_versions(&[version])
@@ -113,9 +110,17 @@ async fn met_by_the_sdk(
         .with_single_cert(vec![server.der.0.clone().into()], key)
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// What the SDK agrees upon with a server of this version, and its own error.
+async fn met_by_the_sdk(
+    version: &'static SupportedProtocolVersion,
+) -> (Option<(ProtocolVersion, NamedGroup, HandshakeKind)>, ClientError) {
+    let server = certified();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = acceptor(&server, version);
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let serving = tokio::spawn(async move {
         // The SDK tries a second time.
@@ -155,26 +160,18 @@ async fn the_sdk_offers_the_hybrid_group_first_and_refuses_a_server_of_tls_1_2()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_lets_a_certified_client_speak_first_is_spoken_to() {
     let server = certified();
-    let key = PrivateKeyDer::try_from(server.der.1.clone()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(foreign(NamedGroup::X25519MLKEM768))
-        .with_protocol_versions(&[&TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![server.der.0.clone().into()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut options = ClientOptions::new(
         format!("https://localhost:{}", listener.local_addr().unwrap().port()),
         SigningKey::from_bytes(&[1; 32]).verifying_key(),
     );
     options.ca_pem = Some(server.pem.clone().into());
-    let (chain_pem, key_pem) = (server.pem.into(), server.key.into_bytes().into());
+    let (chain_pem, key_pem) = (server.pem.clone().into(), server.key.clone().into_bytes().into());
     options.certificate = Some(ClientCertificate { chain_pem, key_pem });
     let asking = Client::connect(options, Arc::new(MemoryState::new()));
     let asked = tokio::spawn(async move { asking.await.map(drop) });
     let (tcp, _) = listener.accept().await.unwrap();
-    let mut stream = TlsAcceptor::from(Arc::new(config)).accept(tcp).await.unwrap();
+    let mut stream = acceptor(&server, &TLS13).accept(tcp).await.unwrap();
     let mut preface = [0; 14];
     stream.read_exact(&mut preface).await.unwrap();
     assert_eq!(&preface, b"PRI * HTTP/2.0");
