@@ -119,8 +119,7 @@ impl Body for Checked {
     }
 }
 
-/// Requests that are refused and have not ended, at once: each takes about two
-/// kilobytes.
+/// Requests that are refused and have not ended, at once.
 const MAX_UNREAD: usize = 16 << 10;
 
 /// The requests that are refused before they were read. An answer resets the
