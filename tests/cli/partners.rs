@@ -20,7 +20,8 @@ const SG: &str = "spiffe://sg.example/ap";
 const AUTHORITY: &str = "spiffe://numbers.example/us";
 const NUMBER: &str = "+14155550123";
 
-/// Two providers and an authority.
+/// Two providers and an authority. A provider gets so few tokens that none comes
+/// back while a test runs.
 struct Partners {
     estate: Estate,
     other: Estate,
@@ -43,7 +44,7 @@ impl Partners {
             estate.certify(&authority, name, uri);
         }
         let config = format!(
-            "{}client_ca = {:?}\n[quota]\nanonymous = \"open\"\n[registry]\ndevelopment = true\ncode_spool = {:?}\n\
+            "{}client_ca = {:?}\n[quota]\nanonymous = \"open\"\nusers = 1\n[registry]\ndevelopment = true\ncode_spool = {:?}\n\
              [[caller]]\nuri = {WA:?}\nalias = \"wa\"\nrole = \"ap\"\nprovider = \"wa.example\"\n\
              [[caller]]\nuri = {SG:?}\nalias = \"sg\"\nrole = \"ap\"\nprovider = \"sg.example\"\n\
              [[caller]]\nuri = {AUTHORITY:?}\nalias = \"us\"\nrole = \"authority\"\n\
@@ -192,7 +193,7 @@ fn a_partner_is_told_its_quotas() {
     let partners = Partners::new();
     let limits = partners.done("wa", &["limits"]);
     assert_eq!(limits[0]["elements"]["per_day"], 1_000_000);
-    assert_eq!(limits[0]["tokens"]["available"], 256_000);
+    assert_eq!(limits[0]["tokens"]["available"], 256);
     assert_eq!(limits[0]["tokens_required"], false);
     assert!(partners.done("authority", &["limits"])[0].get("tokens").is_none());
 }
