@@ -95,6 +95,10 @@ impl From<EvaluatorError> for LookupError {
     }
 }
 
+/// A batch of more counts as several in the queue: what waits in it is bounded by
+/// the time that it takes.
+const ELEMENTS_IN_QUEUE: usize = 128;
+
 /// Serves lookups over one generation of a directory. Clones share everything.
 #[derive(Clone)]
 pub struct Lookup(Arc<Inner>);
@@ -183,6 +187,7 @@ impl Inner {
         let paid = self.quotas.pay(payer, &request.tokens, Counted::Elements, elements).await?;
         let mut paid = self.quotas.returning(paid);
         let inner = self.clone();
+        let size = elements.div_ceil(ELEMENTS_IN_QUEUE);
         // Whoever gives up while the work waits drops it, and is given back what
         // it cost; once it is begun nothing is.
         let work = move || {
@@ -191,7 +196,7 @@ impl Inner {
             let evaluated = inner.evaluate(&request.blinded_elements)?;
             Ok((evaluated, paid.keep()))
         };
-        let evaluated = self.evaluator.run(work).await.map_err(LookupError::from);
+        let evaluated = self.evaluator.run(size, work).await.map_err(LookupError::from);
         let (evaluations, paid) = evaluated.flatten()?;
         self.quotas.spend(paid).await?;
         Ok(evaluations)

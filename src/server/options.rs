@@ -38,7 +38,7 @@ pub struct ServerOptions {
     /// Threads that evaluate; 0 for one per core.
     pub evaluation_threads: usize,
     /// How many batches may wait for each of these threads; one more is refused
-    /// with a time to come back.
+    /// with a time to come back. One of 512 elements counts as four.
     pub queued_per_thread: usize,
     /// How long a call may take to be answered whose caller names no deadline, or a
     /// later one. Calls that last until their caller ends them are not bounded.

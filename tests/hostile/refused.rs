@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use blindbook::{oprf::BlindedBatch, server::ServerOptions, wire::proto};
+use blindbook::{
+    oprf::{BlindedBatch, OprfError},
+    server::ServerOptions,
+    wire::proto,
+};
 use h2::Reason;
 use http::Method;
 use prost::Message as _;
@@ -158,16 +162,42 @@ async fn refused_calls_whose_bodies_are_on_their_way_cost_no_connection() {
     server.stop().await;
 }
 
+/// The longest that there is to evaluate.
+fn largest_batch() -> Result<Vec<u8>, OprfError> {
+    let inputs: Vec<_> = (0..512_usize).map(usize::to_be_bytes).collect();
+    let batch = BlindedBatch::blind(&inputs, &mut rand::rng())?;
+    let blinded_elements = batch.blinded_elements().to_vec().into();
+    let request = proto::EvaluateRequest { epoch: 1, blinded_elements, ..Default::default() };
+    Ok(frame(0, &request.encode_to_vec()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_takes_the_room_of_four() {
+    let options =
+        ServerOptions { evaluation_threads: 1, queued_per_thread: 7, ..ServerOptions::default() };
+    let server = Directory::new(4, 1).await.serve(options).await;
+    let request = largest_batch().unwrap();
+    let mut peers = Vec::new();
+    for _ in 0..8 {
+        peers.push(Peer::connect(server.address).await);
+    }
+    // Eight of the smaller ones have room, but two of these.
+    let codes = peers.into_iter().map(|mut peer| {
+        let request = request.clone();
+        async move { peer.post(EVALUATE, request).await.status.unwrap().code() }
+    });
+    let codes = codes.collect::<JoinSet<_>>().join_all().await;
+    assert!(codes.contains(&Code::Ok), "{codes:?}");
+    assert!(codes.contains(&Code::ResourceExhausted), "{codes:?}");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn evaluations_that_are_shed_cost_no_connection() {
     let options =
         ServerOptions { evaluation_threads: 1, queued_per_thread: 1, ..ServerOptions::default() };
     let server = Directory::new(4, 1).await.serve(options).await;
-    let inputs: Vec<_> = (0..512_usize).map(usize::to_be_bytes).collect();
-    let batch = BlindedBatch::blind(&inputs, &mut rand::rng()).unwrap();
-    let blinded_elements = batch.blinded_elements().to_vec().into();
-    let request = proto::EvaluateRequest { epoch: 1, blinded_elements, ..Default::default() };
-    let request = frame(0, &request.encode_to_vec());
+    let request = largest_batch().unwrap();
     let mut others = JoinSet::new();
     for _ in 0..6 {
         let (address, request) = (server.address, request.clone());

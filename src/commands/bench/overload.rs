@@ -3,10 +3,10 @@
 //! The server is a process of its own, on one processor where the system lets us
 //! choose; the load comes from one thread. A unit of work is a batch of elements,
 //! two for each lookup: a refusal costs the server the same whatever it refuses,
-//! so that the ratio is told for several sizes. At saturation as many wait as keep the server busy; in
-//! the overload requests are sent on time, ten times as many as were answered at
-//! saturation, whatever becomes of those before. Goodput counts what is answered
-//! within a second.
+//! so that the ratio is told for each size that there is. At saturation as many wait
+//! as keep the server busy; in the overload requests are sent on time, ten times as
+//! many as were answered at saturation, whatever becomes of those before. Goodput
+//! counts what is answered within a second.
 
 use std::{
     path::Path,
@@ -17,7 +17,10 @@ use std::{
 use anyhow::{Context as _, anyhow, ensure};
 use blindbook::{
     oprf::BlindedBatch,
-    wire::proto::{EvaluateRequest, discovery_service_client::DiscoveryServiceClient},
+    wire::{
+        ELEMENT_BATCHES, ELEMENT_BYTES,
+        proto::{EvaluateRequest, discovery_service_client::DiscoveryServiceClient},
+    },
 };
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -39,19 +42,22 @@ use super::{
     step,
 };
 
-/// Elements of one batch; the last is that of an address book, and the one that
-/// counts.
-const ELEMENTS: [usize; 3] = [8, 32, 128];
+/// Elements of the batch that counts: that of an address book of 17 to 64 people.
+const COUNTED: usize = 128;
 
 const CONNECTIONS: usize = 24;
 
-/// Requests that wait at saturation.
+/// Requests that wait at saturation, and their elements: no more than are done in
+/// time.
 const SATURATING: usize = 32;
+const ELEMENTS_SATURATING: usize = 4096;
 
 /// How much more than it can do the server is asked.
 const TIMES: f64 = 10.0;
 
-const ROUNDS: usize = 5;
+/// What counts is measured more often than what is told beside it.
+const ROUNDS_COUNTED: usize = 9;
+const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(2);
 
 /// How often requests of the overload are sent.
@@ -179,8 +185,9 @@ pub(super) fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Over
     step("ten times as much as the server can do")?;
     let (server, pinned) = Process::serve_on_one(directory, data)?;
     let measure = |elements| measure_with(directory, &server, elements);
-    let batches = ELEMENTS.into_iter().map(measure).collect::<anyhow::Result<Vec<_>>>()?;
-    let ratio = batches.last().map_or(f64::NAN, |last| last.goodput_vs_saturation);
+    let batches = ELEMENT_BATCHES.into_iter().map(measure).collect::<anyhow::Result<Vec<_>>>()?;
+    let counted = batches.iter().find(|of| of.elements_per_request == COUNTED);
+    let ratio = counted.map_or(f64::NAN, |of| of.goodput_vs_saturation);
     Ok(Overload { pinned, batches, ratio })
 }
 
@@ -199,6 +206,7 @@ fn measure_with(
     let request =
         EvaluateRequest { epoch, blinded_elements: elements.into(), ..EvaluateRequest::default() };
 
+    let rounds = if elements_per_request == COUNTED { ROUNDS_COUNTED } else { ROUNDS };
     let (sender, told) = std::sync::mpsc::channel();
     // One thread, so that it leaves the server its processor.
     let load = thread::spawn(move || -> anyhow::Result<(Rounds, Vec<Round>)> {
@@ -208,7 +216,7 @@ fn measure_with(
             saturate(&clients, &request, ROUND).await?;
             let mut rates = Rounds::default();
             let mut overloads = Vec::new();
-            for _ in 0..ROUNDS {
+            for _ in 0..rounds {
                 let saturated = saturate(&clients, &request, ROUND).await?;
                 let per_s = rate(saturated.answered, saturated.time);
                 ensure!(saturated.refused == 0, "a saturated server refused");
@@ -293,7 +301,9 @@ async fn saturate(
     let begun = Instant::now();
     let mut round = Round::new()?;
     let mut tasks = JoinSet::new();
-    for (_, client) in (0..SATURATING).zip(clients.iter().cycle()) {
+    let elements = request.blinded_elements.len() / ELEMENT_BYTES;
+    let waiting = SATURATING.min(ELEMENTS_SATURATING / elements.max(1));
+    for (_, client) in (0..waiting).zip(clients.iter().cycle()) {
         let (client, request) = (client.clone(), request.clone());
         tasks.spawn(async move {
             let mut outcomes = Vec::new();

@@ -21,7 +21,8 @@ pub struct LimitsConfig {
     pub max_watches: usize,
     /// Threads that evaluate; 0 for one per core.
     pub evaluation_threads: usize,
-    /// How many batches may wait for each of these threads.
+    /// How many batches may wait for each of these threads; one of 512 elements
+    /// counts as four.
     pub queued_per_thread: usize,
     /// Seconds that a call may take to be answered whose caller names no deadline,
     /// or a later one.

@@ -85,7 +85,7 @@ impl Quotas {
             let sign = |blinded| key.sign(blinded, &mut rand::rng());
             request.blinded.iter().map(sign).collect::<Result<Vec<_>, TokenError>>()
         };
-        let signed = match self.0.signers.run(sign).await {
+        let signed = match self.0.signers.run(1, sign).await {
             Ok(signed) => signed.map_err(QuotaError::from),
             Err(EvaluatorError::Busy) => Err(QuotaError::Busy),
             Err(EvaluatorError::Stopped) => Err(QuotaError::Computation),
