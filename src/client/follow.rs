@@ -19,6 +19,7 @@ use super::{
     ClientError, Clock,
     blocking::blocking,
     cache::Cache,
+    compiled,
     connect::Pool,
     options::Reconnect,
     state::{Part, Parts},
@@ -118,7 +119,11 @@ impl Follower {
     /// Follows for ever: it ends when it is dropped, and goes on from where it
     /// was when it is run again. While another one of the same client runs, it
     /// waits for that one's end.
-    pub async fn run(self) -> Infallible {
+    pub fn run(self) -> impl Future<Output = Infallible> + Send {
+        compiled(self.running())
+    }
+
+    async fn running(self) -> Infallible {
         let mut stored = self.following.checkpoint.lock().await;
         let Reconnect { first, longest } = self.following.reconnect;
         let mut pause = first;

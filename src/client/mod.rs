@@ -85,7 +85,7 @@ mod state;
 pub mod tokens;
 mod versions;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 pub use answer::{Answer, Distrust, Found, Unverified};
 pub use error::{ClientError, Fault};
@@ -96,7 +96,7 @@ pub use state::{FolderState, MemoryState, Part, Shard, State, StateError};
 pub use crate::{bucket::Circle, clock::Clock};
 
 use self::{
-    cache::Cache,
+    cache::{Cache, Outcome},
     connect::Pool,
     decoys::Decoys,
     directory::Directory,
@@ -117,6 +117,14 @@ pub struct Client {
     following: Arc<Following>,
 }
 
+/// Work that is compiled with the library, and not once more with each crate that
+/// awaits it.
+type Compiled<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+fn compiled<'a, T>(work: impl Future<Output = T> + Send + 'a) -> Compiled<'a, T> {
+    Box::pin(work)
+}
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").finish_non_exhaustive()
@@ -130,10 +138,14 @@ impl Client {
     /// # Errors
     /// The options are of no use, the state cannot be read or is damaged, the
     /// server cannot be reached, or it is not the one of the pinned identity.
-    pub async fn connect(
+    pub fn connect(
         options: ClientOptions,
         state: Arc<dyn State>,
-    ) -> Result<Self, ClientError> {
+    ) -> impl Future<Output = Result<Self, ClientError>> + Send {
+        compiled(Self::connected(options, state))
+    }
+
+    async fn connected(options: ClientOptions, state: Arc<dyn State>) -> Result<Self, ClientError> {
         options.check()?;
         let pool = Arc::new(Pool::open(&options)?);
         let parts = Parts::new(state, DirectoryId::of(&options.identity));
@@ -211,7 +223,7 @@ impl Client {
         &self,
         siis: &[Sii],
     ) -> Result<Vec<Result<Arc<Answer>, ClientError>>, ClientError> {
-        self.all(siis, When::Due).await
+        self.ask(siis, When::Due, false).await
     }
 
     /// Looks many identifiers up in the directory, whatever is cached.
@@ -222,7 +234,7 @@ impl Client {
         &self,
         siis: &[Sii],
     ) -> Result<Vec<Result<Arc<Answer>, ClientError>>, ClientError> {
-        self.all(siis, When::Now).await
+        self.ask(siis, When::Now, false).await
     }
 
     /// Follows the directory's changes while [`Follower::run`] runs, so that
@@ -238,19 +250,24 @@ impl Client {
     ///
     /// # Errors
     /// The provider gives none, or the directory cannot be reached or lies.
-    pub async fn stock_tokens(&self, count: usize) -> Result<(), ClientError> {
-        match &self.lookups.wallet {
-            Some(wallet) => wallet.stock(count).await,
-            None => Ok(()),
-        }
+    pub fn stock_tokens(
+        &self,
+        count: usize,
+    ) -> impl Future<Output = Result<(), ClientError>> + Send {
+        compiled(async move {
+            match &self.lookups.wallet {
+                Some(wallet) => wallet.stock(count).await,
+                None => Ok(()),
+            }
+        })
     }
 
     /// The directory's parameters, fetched anew when the schedule says so.
     ///
     /// # Errors
     /// They are due, and the server cannot be reached or lies.
-    pub async fn parameters(&self) -> Result<Parameters, ClientError> {
-        Ok(self.lookups.directory.view().await?.parameters.clone())
+    pub fn parameters(&self) -> impl Future<Output = Result<Parameters, ClientError>> + Send {
+        compiled(async move { Ok(self.lookups.directory.view().await?.parameters.clone()) })
     }
 
     async fn one(&self, sii: &Sii, when: When) -> Result<Arc<Answer>, ClientError> {
@@ -259,20 +276,23 @@ impl Client {
         {
             return outcome;
         }
-        let way = self.lookups.way().await?;
-        let mut answers = self.lookups.many(std::slice::from_ref(sii), when, way).await?;
+        let mut answers = self.ask(std::slice::from_ref(sii), when, true).await?;
         answers.pop().ok_or(ClientError::Computation)?
     }
 
-    async fn all(
-        &self,
-        siis: &[Sii],
+    fn ask<'a>(
+        &'a self,
+        siis: &'a [Sii],
         when: When,
-    ) -> Result<Vec<Result<Arc<Answer>, ClientError>>, ClientError> {
-        let way = match self.lookups.mode {
-            Some(Mode::Pir) => self.lookups.way().await?,
-            Some(Mode::Bucket) | None => Way::Bucket,
-        };
-        self.lookups.many(siis, when, way).await
+        alone: bool,
+    ) -> Compiled<'a, Result<Vec<Outcome>, ClientError>> {
+        compiled(async move {
+            let way = if alone || self.lookups.mode == Some(Mode::Pir) {
+                self.lookups.way().await?
+            } else {
+                Way::Bucket
+            };
+            self.lookups.many(siis, when, way).await
+        })
     }
 }

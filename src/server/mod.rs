@@ -40,7 +40,7 @@ mod status;
 mod tls;
 mod transcript;
 
-use std::{convert::Infallible, fmt, future::Future, sync::Arc};
+use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
 
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -142,6 +142,14 @@ pub enum ServerError {
     Reflection(String),
 }
 
+/// Work that is compiled with the library, and not once more with each crate that
+/// awaits it.
+type Compiled<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+fn compiled<'a, T>(work: impl Future<Output = T> + Send + 'a) -> Compiled<'a, T> {
+    Box::pin(work)
+}
+
 /// A server that is ready to run.
 pub struct Server {
     options: ServerOptions,
@@ -171,7 +179,16 @@ impl Server {
     /// # Errors
     /// The options cannot be, the folder holds no directory or that of other
     /// keys, or the store fails.
-    pub async fn open(
+    pub fn open(
+        generations: Arc<dyn Generations>,
+        keyring: Arc<Keyring>,
+        options: ServerOptions,
+        clock: Clock,
+    ) -> impl Future<Output = Result<Self, ServerError>> + Send {
+        compiled(Self::opened(generations, keyring, options, clock))
+    }
+
+    async fn opened(
         generations: Arc<dyn Generations>,
         keyring: Arc<Keyring>,
         options: ServerOptions,
@@ -257,7 +274,14 @@ impl Server {
     ///
     /// # Errors
     /// The options cannot be, or the store fails.
-    pub async fn with_registry(mut self, options: RegistryOptions) -> Result<Self, ServerError> {
+    pub fn with_registry(
+        self,
+        options: RegistryOptions,
+    ) -> impl Future<Output = Result<Self, ServerError>> + Send {
+        compiled(self.registering(options))
+    }
+
+    async fn registering(mut self, options: RegistryOptions) -> Result<Self, ServerError> {
         options.check()?;
         let regions = self.options.regions.iter().map(|code| code.parse());
         let regions = regions.collect::<Result<Vec<Region>, _>>().map_err(|_| {
@@ -313,10 +337,26 @@ impl Server {
     /// # Errors
     /// The store fails before the first connection is taken, or when the
     /// registry is closed.
-    pub async fn run(
+    pub fn run<'a>(
         self,
         listener: TcpListener,
-        shutdown: impl Future<Output = ()>,
+        shutdown: impl Future<Output = ()> + Send + 'a,
+    ) -> impl Future<Output = Result<(), ServerError>> + Send + 'a {
+        self.run_until(listener, compiled(shutdown))
+    }
+
+    fn run_until(
+        self,
+        listener: TcpListener,
+        shutdown: Compiled<'_, ()>,
+    ) -> Compiled<'_, Result<(), ServerError>> {
+        compiled(self.running(listener, shutdown))
+    }
+
+    async fn running(
+        self,
+        listener: TcpListener,
+        shutdown: Compiled<'_, ()>,
     ) -> Result<(), ServerError> {
         let pir = self.lookup.pir().cloned();
         let health = Health::new(pir.is_none()).await;

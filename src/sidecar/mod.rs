@@ -27,7 +27,7 @@ mod routes;
 mod source;
 mod status;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use tokio::task::JoinSet;
 
@@ -77,6 +77,10 @@ pub enum SidecarError {
     Reflection(String),
 }
 
+/// Work that is compiled with the library, and not once more with each crate that
+/// awaits it.
+type Compiled<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// A sidecar that is ready to run.
 #[derive(Debug)]
 pub struct Sidecar {
@@ -99,10 +103,26 @@ impl Sidecar {
     /// # Errors
     /// A directory's options or state turn out to be of no use, which no
     /// patience mends.
-    pub async fn run(
+    pub fn run<'a>(
         self,
         listener: Listener,
-        shutdown: impl Future<Output = ()>,
+        shutdown: impl Future<Output = ()> + Send + 'a,
+    ) -> impl Future<Output = Result<(), SidecarError>> + Send + 'a {
+        self.run_until(listener, Box::pin(shutdown))
+    }
+
+    fn run_until(
+        self,
+        listener: Listener,
+        shutdown: Compiled<'_, ()>,
+    ) -> Compiled<'_, Result<(), SidecarError>> {
+        Box::pin(self.running(listener, shutdown))
+    }
+
+    async fn running(
+        self,
+        listener: Listener,
+        shutdown: Compiled<'_, ()>,
     ) -> Result<(), SidecarError> {
         let Self { options } = self;
         let health = Arc::new(Health::new().await);
