@@ -3,7 +3,7 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -152,7 +152,10 @@ impl Gate {
         }
         let (route, patience, place) = match self.admit(&request) {
             Ok(admitted) => admitted,
-            Err(error) => return (refuse(error), None),
+            Err(error) => {
+                self.let_end(request);
+                return (refuse(error), None);
+            }
         };
         let answering = self.enter(route, request);
         let response = match patience {
@@ -163,6 +166,33 @@ impl Gate {
             },
         };
         (explain(response), place)
+    }
+
+    /// Lets a request that is refused come to its end beside the answer, and keeps
+    /// nothing of it. An answer resets the stream of a request that nobody wants the
+    /// rest of: what the peer has on its way then is a fault, and for many of them
+    /// HTTP/2 closes the connection with all other calls on it, RFC 9113 section 5.1.
+    fn let_end(&self, request: Request<Incoming>) {
+        let mut left = match Route::of(request.uri().path()) {
+            Some(Route::Resolve) => SII_BYTES + SLACK_BYTES,
+            Some(Route::ResolveMany) => MAX_SIIS * SII_BYTES + SLACK_BYTES,
+            _ => return,
+        };
+        let mut body = request.into_body();
+        if body.is_end_stream() {
+            return;
+        }
+        let rest = async move {
+            while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                let piece = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(piece) {
+                    Some(less) => left = less,
+                    None => break,
+                }
+            }
+        };
+        // No more of them than there are streams.
+        tokio::spawn(timeout(self.call_timeout, rest));
     }
 
     /// Whether there is a way and a place for a call, and how long it may take.

@@ -10,3 +10,5 @@ mod connections;
 mod peer;
 mod refused;
 mod requests;
+#[path = "../common/wire.rs"]
+mod wire;

@@ -11,6 +11,7 @@ use tonic_types::StatusExt as _;
 use crate::{
     estate::{Beside, Dp, PATIENCE, PEOPLE, ask, ask_many, field, reason, us},
     hold::Hold,
+    wire::{Wire, calls_late},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,6 +64,26 @@ async fn one_call_too_many_is_told_to_come_back() {
     hold.let_go();
     assert_eq!(one.await.unwrap().unwrap().mappings.len(), 1);
     assert_eq!(second.users("+14155550101").await, ["bob@wa.example"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_refused_before_their_bodies_came_cost_no_connection() {
+    let dp = Dp::with(PEOPLE).await;
+    let server = dp.serve().await;
+    let hold = Hold::before(server.address).await;
+    let options = us(vec![dp.options("wa", hold.address)]);
+    let beside = Beside::start(SidecarOptions { max_calls: 1, ..options }).await;
+    beside.ready().await;
+    let mut first = beside.client().await;
+    hold.hold();
+    let one = tokio::spawn(async move { first.resolve(ask("+14155550100")).await });
+    hold.something_waits().await;
+    let mut wire = Wire::connect(beside.address()).await;
+    // HTTP/2 closes a connection for 1024 faults.
+    calls_late(&mut wire, "/blindbook.v1.SidecarService/Resolve", 24).await;
+    hold.let_go();
+    assert_eq!(one.await.unwrap().unwrap().mappings.len(), 1);
+    calls_late(&mut wire, "/blindbook.v1.SidecarService/Resolve", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

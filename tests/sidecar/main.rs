@@ -18,3 +18,5 @@ mod hold;
 mod many;
 mod resolve;
 mod running;
+#[path = "../common/wire.rs"]
+mod wire;
