@@ -14,7 +14,7 @@ const PROTOS: [&str; 5] = [
 
 /// Messages that hold identifiers, users, tokens, codes or bucket numbers: they
 /// get a `Debug` of their own, in `wire`, that prints nothing.
-const SILENT: [&str; 44] = [
+const SILENT: [&str; 45] = [
     "ApplicationProvider",
     "AudienceChange",
     "ClaimManyRequest",
@@ -46,6 +46,7 @@ const SILENT: [&str; 44] = [
     "PutPartnerRequest",
     "QueryPirRequest",
     "QueryPirResponse",
+    "Refusal",
     "ReleaseRequest",
     "RemovePartnerRequest",
     "ResolveManyRequest",

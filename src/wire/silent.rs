@@ -47,6 +47,7 @@ silent! {
     PutPartnerRequest
     QueryPirRequest
     QueryPirResponse
+    Refusal
     ReleaseRequest
     RemovePartnerRequest
     ResolveManyRequest

@@ -1,5 +1,7 @@
 //! Claims, one or many, and what came of them.
 
+use std::fmt;
+
 use super::{
     Proof, WireError, array, audience_number, audience_said, optional, proof, proto, sii, user,
 };
@@ -115,8 +117,10 @@ impl From<proto::ClaimResponse> for Claimed {
     }
 }
 
-/// Why one of many was refused: what a status would say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why one of many was refused: what a status would say. The words are the server's,
+/// which may put into them whatever it likes: nothing of them is printed with
+/// [`fmt::Debug`].
+#[derive(Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// A gRPC status code.
     pub code: i32,
@@ -124,6 +128,12 @@ pub struct Refusal {
     pub reason: String,
     /// A sentence.
     pub message: String,
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal").field("code", &self.code).finish_non_exhaustive()
+    }
 }
 
 impl From<Refusal> for proto::Refusal {

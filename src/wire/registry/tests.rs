@@ -98,7 +98,9 @@ fn every_response_reads_back() {
         returns::<_, proto::StartChallengeResponse>(started);
     }
     returns::<_, proto::ClaimResponse>(Claimed { renewed: true });
-    let refusal = Refusal { code: 9, reason: "PROOF_USED".into(), message: "a sentence".into() };
+    // Whatever a server puts there.
+    let (reason, message) = ("tel:+14155550100".into(), "canary".into());
+    let refusal = Refusal { code: 9, reason, message };
     for outcome in [Ok(Claimed { renewed: false }), Err(refusal)] {
         returns::<_, proto::ClaimManyResponse>(Outcome { index: 3, outcome });
     }
