@@ -24,9 +24,12 @@ use blindbook::{
     },
     epoch::Epoch,
     identifier::Sii,
-    wire::proto::{EvaluateRequest, FetchBucketsRequest},
+    wire::{
+        OVERLOADED,
+        proto::{EvaluateRequest, FetchBucketsRequest},
+    },
 };
-use fake_directory::{Call, NOW_S, Running, World, bits, mapping, signing_key, sii};
+use fake_directory::{Call, NOW_S, Running, World, bits, exhausted, mapping, signing_key, sii};
 use tokio::net::TcpListener;
 use tonic::Status;
 
@@ -342,6 +345,57 @@ async fn a_server_that_answered_half_is_not_asked_again() {
         assert!(matches!(error, ClientError::Unreachable(None)));
         let (evaluate, fetch) = take_requests(&running);
         assert_eq!((evaluate.len(), fetch.len()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_for_want_of_room_keeps_requests_back_whoever_they_are_for() {
+    const TIMES: usize = 150;
+    let mut world = World::new(bits(4));
+    world.put_user(&sii(ALICE), 0, "alice", 1);
+    let (running, client) = meet(world).await;
+    let known = contact(1);
+    client.lookup(&known).await.unwrap();
+    running.take_names();
+    running.lies().evaluate = Box::new(|_, _| Err(exhausted(OVERLOADED)));
+    let mut sent = [0; 2];
+    for _ in 0..TIMES {
+        for (sent, who) in sent.iter_mut().zip([sii(ALICE), contact(2)]) {
+            let refused = client.refresh(&who).await.unwrap_err();
+            assert!(matches!(refused, ClientError::Overloaded), "{refused}");
+            assert_eq!(refused.fault(), Fault::Network);
+            match running.take_names()[..] {
+                [] => {}
+                ["Evaluate", "FetchBuckets"] => *sent += 1,
+                ref other => panic!("{other:?}"),
+            }
+        }
+    }
+    let [hits, misses] = sent;
+    assert!(hits + misses >= 5 && hits.max(misses) < TIMES / 2, "{hits} and {misses} sent");
+    // What is kept is answered as ever.
+    client.lookup(&known).await.unwrap();
+    assert!(running.take_names().is_empty());
+    // Some always go out: that there is room again is found out.
+    running.be_honest();
+    let mut tried = 0;
+    while let Err(refused) = client.refresh(&sii(ALICE)).await {
+        assert!(matches!(refused, ClientError::Overloaded), "{refused}");
+        tried += 1;
+        assert!(tried < 10_000);
+    }
+}
+
+#[tokio::test]
+async fn other_refusals_keep_nothing_back() {
+    let (running, client) = meet_forgetful(World::new(bits(4))).await;
+    let quota = exhausted("QUOTA_EXHAUSTED");
+    for refusal in [quota, Status::resource_exhausted(""), Status::internal("")] {
+        running.lies().evaluate = Box::new(move |_, _| Err(refusal.clone()));
+        for _ in 0..40 {
+            client.lookup(&contact(1)).await.unwrap_err();
+            assert_eq!(running.take_names().len(), 2);
+        }
     }
 }
 

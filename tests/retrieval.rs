@@ -14,9 +14,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use blindbook::{
     bucket::PrefixBits,
     client::{Answer, Client, ClientError, ClientOptions, Clock, Fault, MemoryState, Mode},
-    wire::pir_shape,
+    wire::{OVERLOADED, pir_shape},
 };
-use fake_directory::{Call, NOW_S, Running, World, bits, sii};
+use fake_directory::{Call, NOW_S, Running, World, bits, exhausted, sii};
 use tonic::Status;
 
 const ALICE: &str = "tel:+14155550100";
@@ -165,6 +165,23 @@ async fn failures_are_errors_and_never_a_fetch() {
     assert!(matches!(refused, ClientError::Unreachable(_)), "{refused}");
     let calls = scene.running.calls();
     assert!(calls.iter().all(|call| call.name() != "FetchBuckets"));
+}
+
+#[tokio::test]
+async fn queries_that_are_refused_for_want_of_room_keep_queries_back_and_no_buckets() {
+    let scene = Scene::of(world(bits(4)), None).await;
+    scene.running.lies().row = Box::new(|_, _| Err(exhausted(OVERLOADED)));
+    let mut sent = 0;
+    for _ in 0..200 {
+        let refused = scene.look(NOBODY).await.unwrap_err();
+        assert!(matches!(refused, ClientError::Overloaded), "{refused}");
+        sent += usize::from(!scene.running.take_names().is_empty());
+    }
+    assert!((5..100).contains(&sent), "{sent} sent");
+    for _ in 0..20 {
+        scene.client.refresh_many(&[sii(ALICE), sii(NOBODY)]).await.unwrap();
+        assert!(scene.running.take_names().contains(&"FetchBuckets"));
+    }
 }
 
 #[tokio::test]

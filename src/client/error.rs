@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use super::{
     dial::CertificateRefused,
@@ -16,7 +17,7 @@ use crate::{
     epoch::Epoch,
     identifier::Provider,
     oprf::OprfError,
-    wire::WireError,
+    wire::{ERROR_DOMAIN, OVERLOADED, WireError},
 };
 
 /// Whose fault an error is.
@@ -334,7 +335,10 @@ pub enum ClientError {
     /// The deadline passed.
     #[error("no answer within {0:?}: try again, or allow a longer deadline")]
     DeadlineExceeded(Duration),
-    /// The server is overloaded, or a quota is used up.
+    /// The server has too much to do; or it had of late, and the client asks less.
+    #[error("the server has too much to do: try again later")]
+    Overloaded,
+    /// A quota is used up, or something on the way takes no more calls.
     #[error("the server takes no more calls now (load or quota): wait before you ask again")]
     Exhausted,
     /// The application provider gave no tokens.
@@ -463,6 +467,7 @@ impl ClientError {
             | Self::CallRefused(_) => Fault::Incompatible,
             Self::Unreachable(_)
             | Self::DeadlineExceeded(_)
+            | Self::Overloaded
             | Self::Exhausted
             | Self::TokensRefused(_)
             | Self::TokensExpired
@@ -508,6 +513,7 @@ impl ClientError {
                 Self::Unreachable(None)
             }
             Code::DeadlineExceeded => Self::DeadlineExceeded(deadline),
+            Code::ResourceExhausted if says(status, OVERLOADED) => Self::Overloaded,
             Code::ResourceExhausted => Self::Exhausted,
             code @ (Code::PermissionDenied | Code::Unauthenticated) => Self::Denied(code),
             code @ (Code::Unimplemented
@@ -524,6 +530,12 @@ impl ClientError {
             | Code::DataLoss) => Self::ServerFailed(code),
         }
     }
+}
+
+/// Whether a server gives this reason.
+fn says(status: &Status, reason: &str) -> bool {
+    let details = status.get_error_details();
+    details.error_info().is_some_and(|info| info.domain == ERROR_DOMAIN && info.reason == reason)
 }
 
 /// Whether a call failed before the server did anything with it that must not

@@ -23,6 +23,7 @@ use super::{
     options::Mode,
     question::{Asked, Blinded, Question, batches},
     retrieval::{Offer, PublicParts, Way},
+    throttle::Throttle,
     tokens::Wallet,
     versions::Versions,
 };
@@ -49,6 +50,10 @@ pub(super) struct Lookups {
     pub(super) mode: Option<Mode>,
     pub(super) offer: Offer,
     pub(super) public: Arc<PublicParts>,
+    /// Of batches, and of queries for rows: a directory may have room for one and
+    /// not the other.
+    pub(super) evaluations: Throttle,
+    pub(super) queries: Throttle,
 }
 
 /// When the network is asked.
@@ -167,10 +172,27 @@ impl Lookups {
 
     /// Asks one batch. Opening what came goes on beside the caller.
     async fn ask(&self, asked: Vec<Asked>, now_s: u64) -> Result<Asking, ClientError> {
-        let deadline = self.pool.deadline();
-        timeout_at(deadline, self.ask_in_time(asked, now_s))
+        self.in_time(&self.evaluations, self.ask_in_time(asked, now_s)).await
+    }
+
+    /// Asks, unless it is kept back, and only until the deadline.
+    pub(super) async fn in_time<T>(
+        &self,
+        throttle: &Throttle,
+        asking: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        if !throttle.admits() {
+            return Err(ClientError::Overloaded);
+        }
+        let asked = timeout_at(self.pool.deadline(), asking)
             .await
-            .map_err(|_| ClientError::DeadlineExceeded(self.pool.deadline))?
+            .map_err(|_| ClientError::DeadlineExceeded(self.pool.deadline))?;
+        match &asked {
+            Ok(_) => throttle.answered(),
+            Err(ClientError::Overloaded) => throttle.refused(),
+            Err(_) => {}
+        }
+        asked
     }
 
     /// Whether outputs are asked for depends on what was asked before, and on

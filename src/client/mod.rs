@@ -82,6 +82,7 @@ mod question;
 pub mod registry;
 mod retrieval;
 mod state;
+mod throttle;
 pub mod tokens;
 mod versions;
 
@@ -92,6 +93,7 @@ pub use error::{ClientError, Fault};
 pub use follow::{Follower, Link};
 pub use options::{ClientCertificate, ClientOptions, Mode, Reconnect};
 pub use state::{FolderState, MemoryState, Part, Shard, State, StateError};
+pub use throttle::Throttle;
 
 pub use crate::{bucket::Circle, clock::Clock};
 
@@ -178,6 +180,8 @@ impl Client {
             mode,
             offer,
             public: Arc::default(),
+            evaluations: Throttle::default(),
+            queries: Throttle::default(),
         };
         Ok(Self { lookups: Arc::new(lookups), following })
     }

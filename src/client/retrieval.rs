@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{task::JoinSet, time::timeout_at};
+use tokio::task::JoinSet;
 
 use super::{
     Answer, ClientError,
@@ -163,9 +163,7 @@ impl Lookups {
 
     /// Looks one up.
     pub(super) async fn retrieve(&self, sii: &Sii, now_s: u64) -> Result<Outcome, ClientError> {
-        let deadline = self.pool.deadline();
-        let asking = timeout_at(deadline, self.retrieve_in_time(sii, now_s)).await;
-        let asked = asking.map_err(|_| ClientError::DeadlineExceeded(self.pool.deadline))?;
+        let asked = self.in_time(&self.queries, self.retrieve_in_time(sii, now_s)).await;
         // Stored before it is used, whatever it is.
         self.cache.save().await?;
         asked

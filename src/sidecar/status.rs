@@ -8,10 +8,11 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{gate::CallError, resolve::ResolveError};
-use crate::{client::Fault, wire::proto};
-
-/// The domain of every `google.rpc.ErrorInfo`.
-pub const ERROR_DOMAIN: &str = "blindbook";
+pub use crate::wire::ERROR_DOMAIN;
+use crate::{
+    client::Fault,
+    wire::{OVERLOADED, proto},
+};
 
 /// When to come back to a sidecar or a directory that cannot answer now.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -106,7 +107,7 @@ impl From<CallError> for Status {
             CallError::Method => Said::new(Code::Unimplemented, "UNKNOWN_METHOD", message),
             CallError::Deadline => Said::new(Code::DeadlineExceeded, "DEADLINE", message),
             CallError::Timeout => Said::invalid("DEADLINE", "grpc-timeout", message),
-            CallError::Busy => Said::later(Code::ResourceExhausted, "OVERLOADED", message),
+            CallError::Busy => Said::later(Code::ResourceExhausted, OVERLOADED, message),
         };
         said.status()
     }

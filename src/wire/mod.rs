@@ -34,6 +34,12 @@ pub use timeout::grpc_timeout;
 
 use crate::identifier::IdentifierError;
 
+/// The domain of every `google.rpc.ErrorInfo`.
+pub const ERROR_DOMAIN: &str = "blindbook";
+
+/// The reason of a refusal by a server that has too much to do.
+pub const OVERLOADED: &str = "OVERLOADED";
+
 /// The generated messages, client and server.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications)]
 pub mod proto {

@@ -4,7 +4,7 @@
 // Plain comments at the top: the SDK's example includes this file.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
@@ -42,11 +42,12 @@ use tokio_stream::{
     wrappers::{ReceiverStream, TcpListenerStream},
 };
 use tonic::{
-    Request, Response, Status, Streaming,
+    Code, Request, Response, Status, Streaming,
     body::Body,
     codegen::{BoxFuture, Context, Poll, Service, http},
     transport::{Server, ServerTlsConfig},
 };
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// When all tests take place.
 pub(crate) const NOW_S: u64 = 1_800_000_000;
@@ -65,6 +66,13 @@ pub(crate) fn provider(name: &str) -> Provider {
 
 pub(crate) fn signing_key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
+}
+
+/// A refusal by a server that takes no more, for this reason.
+pub(crate) fn exhausted(reason: &str) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, wire::ERROR_DOMAIN, HashMap::new());
+    Status::with_error_details(Code::ResourceExhausted, "ask again later", details)
 }
 
 /// One bucket as the directory keeps it.

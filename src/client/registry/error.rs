@@ -7,11 +7,8 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     client::ClientError,
-    wire::{WireError, registry::Refusal},
+    wire::{ERROR_DOMAIN, WireError, registry::Refusal},
 };
-
-/// The domain of the reasons that are Blindbook's.
-const DOMAIN: &str = "blindbook";
 
 /// Longest sentence that is taken over from a server.
 const MAX_MESSAGE_CHARS: usize = 500;
@@ -38,7 +35,7 @@ pub enum RegistryError {
 impl RegistryError {
     pub(in crate::client) fn of(status: &Status, deadline: Duration) -> Self {
         let details = status.get_error_details();
-        let reason = details.error_info().filter(|info| info.domain == DOMAIN);
+        let reason = details.error_info().filter(|info| info.domain == ERROR_DOMAIN);
         match reason {
             Some(info) => Self::Refused(Refusal {
                 code: status.code().into(),
@@ -76,7 +73,7 @@ mod tests {
     #[test]
     fn a_refusal_names_its_reason_and_nothing_else_passes_for_one() {
         let mut details = ErrorDetails::new();
-        details.set_error_info("PROOF_USED", DOMAIN, HashMap::new());
+        details.set_error_info("PROOF_USED", ERROR_DOMAIN, HashMap::new());
         let told = "the proof\u{1b}[31m was used\n";
         let status = Status::with_error_details(Code::FailedPrecondition, told, details);
         let error = RegistryError::of(&status, Duration::from_secs(1));

@@ -4,18 +4,22 @@
 //! choose; the load comes from one thread. A unit of work is a batch of elements,
 //! two for each lookup: a refusal costs the server the same whatever it refuses,
 //! so that the ratio is told for each size that there is. At saturation as many wait
-//! as keep the server busy; in the overload requests are sent on time, ten times as
-//! many as were answered at saturation, whatever becomes of those before. Goodput
-//! counts what is answered within a second.
+//! as keep the server busy; in the overload requests come on time, ten times as
+//! many as were answered at saturation, whatever becomes of those before. Once all
+//! are sent, as by callers that heed no refusal; and once each goes through the
+//! throttle of a client, which keeps some back. Goodput counts what is answered
+//! within a second.
 
 use std::{
     path::Path,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, anyhow, ensure};
 use blindbook::{
+    client::Throttle,
     oprf::BlindedBatch,
     wire::{
         ELEMENT_BATCHES, ELEMENT_BYTES,
@@ -47,6 +51,9 @@ const COUNTED: usize = 128;
 
 const CONNECTIONS: usize = 24;
 
+/// Those of one client, unless it is told otherwise.
+const CONNECTIONS_OF_CLIENT: usize = 4;
+
 /// Requests that wait at saturation, and their elements: no more than are done in
 /// time.
 const SATURATING: usize = 32;
@@ -75,25 +82,80 @@ pub(super) struct Overload {
     /// Whether the server had a processor of its own.
     pinned: bool,
     batches: Vec<OfBatches>,
+    /// Of the batches that count, by callers that heed nothing.
     #[serde(skip)]
     pub(super) ratio: f64,
+    /// The least of all batches, by clients.
+    #[serde(skip)]
+    pub(super) throttled_ratio: f64,
 }
 
 /// What was measured with batches of one size.
 #[derive(Serialize)]
 struct OfBatches {
     elements_per_request: usize,
-    goodput_vs_saturation: f64,
     saturation_per_s: f64,
+    memory_saturated: Option<Memory>,
+    memory_overloaded: Option<Memory>,
+    /// By callers that heed no refusal.
+    heedless: OfOverload,
+    /// By clients.
+    throttled: OfOverload,
+}
+
+/// What came of ten times too much.
+#[derive(Serialize)]
+struct OfOverload {
+    goodput_vs_saturation: f64,
     offered_per_s: f64,
     goodput_per_s: f64,
     refused_per_s: f64,
+    /// By the client itself: they never went out.
+    kept_back_per_s: f64,
     /// Neither answered nor refused in time.
     late_per_s: f64,
     refusal_p50_us: u64,
     refusal_p99_us: u64,
-    memory_saturated: Option<Memory>,
-    memory_overloaded: Option<Memory>,
+}
+
+impl OfOverload {
+    fn of(rounds: &[Round], rates: &Rounds) -> anyhow::Result<Self> {
+        let mut refusals = Histogram::<u64>::new_with_bounds(1, MAX_US, 3)?;
+        for round in rounds {
+            refusals.add(&round.refusals)?;
+        }
+        let per_s = |count: fn(&Round) -> usize| {
+            let all: f64 = rounds.iter().map(|round| rate(count(round), round.time)).sum();
+            all / rounds.len() as f64
+        };
+        Ok(Self {
+            goodput_vs_saturation: rates.ratio(),
+            offered_per_s: per_s(|round| round.offered),
+            goodput_per_s: rates.ours(),
+            refused_per_s: per_s(|round| round.refused),
+            kept_back_per_s: per_s(|round| round.kept_back),
+            late_per_s: per_s(|round| round.late),
+            refusal_p50_us: refusals.value_at_quantile(0.5),
+            refusal_p99_us: refusals.value_at_quantile(0.99),
+        })
+    }
+
+    fn row(&self, whose: &str) -> Row {
+        Row::new(
+            format!("{whose}, at {:.0} offered/s", self.offered_per_s),
+            format!(
+                "{:.0} answered in time ({:.2}), {:.0} refused (p50 {:.2} ms, p99 {:.2} ms), \
+                 {:.0} kept back, {:.0} late",
+                self.goodput_per_s,
+                self.goodput_vs_saturation,
+                self.refused_per_s,
+                self.refusal_p50_us as f64 / 1e3,
+                self.refusal_p99_us as f64 / 1e3,
+                self.kept_back_per_s,
+                self.late_per_s
+            ),
+        )
+    }
 }
 
 impl Overload {
@@ -112,24 +174,8 @@ impl OfBatches {
                 format!("batches of {}/s at saturation", self.elements_per_request),
                 format!("{:.0}", self.saturation_per_s),
             ),
-            Row::new(
-                format!("at {:.0} offered/s", self.offered_per_s),
-                format!(
-                    "{:.0} answered in time ({:.2}), {:.0} refused, {:.0} late",
-                    self.goodput_per_s,
-                    self.goodput_vs_saturation,
-                    self.refused_per_s,
-                    self.late_per_s
-                ),
-            ),
-            Row::new(
-                "a refusal takes",
-                format!(
-                    "p50 {:.2} ms, p99 {:.2} ms",
-                    self.refusal_p50_us as f64 / 1e3,
-                    self.refusal_p99_us as f64 / 1e3
-                ),
-            ),
+            self.heedless.row("heedless callers"),
+            self.throttled.row("clients"),
             Row::new("memory of the server", report::memory_text(self.memory_saturated)),
             Row::new("the same, overloaded", report::memory_text(self.memory_overloaded)),
         ]
@@ -138,7 +184,8 @@ impl OfBatches {
 
 /// What became of the requests of one round.
 struct Round {
-    sent: usize,
+    offered: usize,
+    kept_back: usize,
     answered: usize,
     refused: usize,
     late: usize,
@@ -149,7 +196,8 @@ struct Round {
 impl Round {
     fn new() -> anyhow::Result<Self> {
         Ok(Self {
-            sent: 0,
+            offered: 0,
+            kept_back: 0,
             answered: 0,
             refused: 0,
             late: 0,
@@ -187,8 +235,10 @@ pub(super) fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Over
     let measure = |elements| measure_with(directory, &server, elements);
     let batches = ELEMENT_BATCHES.into_iter().map(measure).collect::<anyhow::Result<Vec<_>>>()?;
     let counted = batches.iter().find(|of| of.elements_per_request == COUNTED);
-    let ratio = counted.map_or(f64::NAN, |of| of.goodput_vs_saturation);
-    Ok(Overload { pinned, batches, ratio })
+    let ratio = counted.map_or(f64::NAN, |of| of.heedless.goodput_vs_saturation);
+    let throttled = batches.iter().map(|of| of.throttled.goodput_vs_saturation);
+    let throttled_ratio = throttled.fold(f64::INFINITY, f64::min);
+    Ok(Overload { pinned, batches, ratio, throttled_ratio })
 }
 
 fn measure_with(
@@ -209,24 +259,28 @@ fn measure_with(
     let rounds = if elements_per_request == COUNTED { ROUNDS_COUNTED } else { ROUNDS };
     let (sender, told) = std::sync::mpsc::channel();
     // One thread, so that it leaves the server its processor.
-    let load = thread::spawn(move || -> anyhow::Result<(Rounds, Vec<Round>)> {
+    let load = thread::spawn(move || -> anyhow::Result<[(Rounds, Vec<Round>); 2]> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let clients = connect(&url, &ca).await?;
             saturate(&clients, &request, ROUND).await?;
-            let mut rates = Rounds::default();
-            let mut overloads = Vec::new();
+            let mut all: [(Rounds, Vec<Round>); 2] = Default::default();
             for _ in 0..rounds {
                 let saturated = saturate(&clients, &request, ROUND).await?;
                 let per_s = rate(saturated.answered, saturated.time);
                 ensure!(saturated.refused == 0, "a saturated server refused");
                 sender.send(())?;
-                let overload = overload(&clients, &request, per_s * TIMES).await?;
-                sender.send(())?;
-                rates.push(rate(overload.answered, overload.time), per_s);
-                overloads.push(overload);
+                for (throttled, (rates, overloads)) in [false, true].into_iter().zip(&mut all) {
+                    let callers = callers(&clients, throttled);
+                    let overload = overload(&callers, &request, per_s * TIMES).await?;
+                    rates.push(rate(overload.answered, overload.time), per_s);
+                    overloads.push(overload);
+                    if !throttled {
+                        sender.send(())?;
+                    }
+                }
             }
-            Ok((rates, overloads))
+            Ok(all)
         })
     });
     let (mut at_saturation, mut at_overload) = (None, None);
@@ -236,27 +290,15 @@ fn measure_with(
             at_overload = server.memory();
         }
     }
-    let (rates, overloads) = load.join().map_err(|_| anyhow!("the load ended early"))??;
-    let mut refusals = Histogram::<u64>::new_with_bounds(1, MAX_US, 3)?;
-    for round in &overloads {
-        refusals.add(&round.refusals)?;
-    }
-    let per_s = |count: fn(&Round) -> usize| {
-        let all: f64 = overloads.iter().map(|round| rate(count(round), round.time)).sum();
-        all / overloads.len() as f64
-    };
+    let [heedless, throttled] = load.join().map_err(|_| anyhow!("the load ended early"))??;
+    let (rates, overloads) = heedless;
     Ok(OfBatches {
         elements_per_request,
-        goodput_vs_saturation: rates.ratio(),
         saturation_per_s: rates.theirs(),
-        offered_per_s: per_s(|round| round.sent),
-        goodput_per_s: rates.ours(),
-        refused_per_s: per_s(|round| round.refused),
-        late_per_s: per_s(|round| round.late),
-        refusal_p50_us: refusals.value_at_quantile(0.5),
-        refusal_p99_us: refusals.value_at_quantile(0.99),
         memory_saturated: at_saturation,
         memory_overloaded: at_overload,
+        heedless: OfOverload::of(&overloads, &rates)?,
+        throttled: OfOverload::of(&throttled.1, &throttled.0)?,
     })
 }
 
@@ -271,6 +313,17 @@ async fn connect(url: &str, ca: &str) -> anyhow::Result<Clients> {
         clients.push(DiscoveryServiceClient::new(channel));
     }
     Ok(clients)
+}
+
+/// A connection, and what the client that it is of keeps back.
+type Caller = (DiscoveryServiceClient<Channel>, Option<Arc<Throttle>>);
+
+fn callers(clients: &Clients, throttled: bool) -> Vec<Caller> {
+    let of_client = clients.chunks(CONNECTIONS_OF_CLIENT).flat_map(|connections| {
+        let throttle = throttled.then(Arc::<Throttle>::default);
+        connections.iter().map(move |connection| (connection.clone(), throttle.clone()))
+    });
+    of_client.collect()
 }
 
 async fn evaluate(
@@ -315,7 +368,7 @@ async fn saturate(
     }
     while let Some(outcomes) = tasks.join_next().await {
         for outcome in outcomes.context("a request ended early")? {
-            round.sent += 1;
+            round.offered += 1;
             round.take(outcome)?;
         }
     }
@@ -325,7 +378,7 @@ async fn saturate(
 
 /// So many a second, whatever becomes of them.
 async fn overload(
-    clients: &Clients,
+    callers: &[Caller],
     request: &EvaluateRequest,
     per_s: f64,
 ) -> anyhow::Result<Round> {
@@ -334,16 +387,29 @@ async fn overload(
     let mut tasks = JoinSet::new();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut clients = clients.iter().cycle();
+    let mut callers = callers.iter().cycle();
     while begun.elapsed() < ROUND {
         tokio::select! {
             biased;
             _ = ticks.tick() => {
                 let due = begun.elapsed().as_secs_f64() * per_s;
-                while (round.sent as f64) < due {
-                    let client = clients.next().context("no connection")?.clone();
-                    tasks.spawn(evaluate(client, request.clone()));
-                    round.sent += 1;
+                while (round.offered as f64) < due {
+                    round.offered += 1;
+                    let (client, throttle) = callers.next().context("no connection")?.clone();
+                    if throttle.as_ref().is_some_and(|throttle| !throttle.admits()) {
+                        round.kept_back += 1;
+                        continue;
+                    }
+                    let asking = evaluate(client, request.clone());
+                    tasks.spawn(async move {
+                        let outcome = asking.await;
+                        match (throttle, &outcome) {
+                            (Some(throttle), Ok(())) => throttle.answered(),
+                            (Some(throttle), Err(Refused::Busy(_))) => throttle.refused(),
+                            _ => {}
+                        }
+                        outcome
+                    });
                 }
             }
             Some(outcome) = tasks.join_next() => {

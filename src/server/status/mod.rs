@@ -13,10 +13,12 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 pub(super) use self::registry::refusal;
 use super::{PirError, gate::CallError, lookup::LookupError, peer::PeerError};
-use crate::{oprf::OprfError, store::StoreError, wire::WireError};
-
-/// The domain of every `google.rpc.ErrorInfo`.
-pub const ERROR_DOMAIN: &str = "blindbook";
+pub use crate::wire::ERROR_DOMAIN;
+use crate::{
+    oprf::OprfError,
+    store::StoreError,
+    wire::{OVERLOADED, WireError},
+};
 
 /// When to come back to a server that has too much to do.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -56,7 +58,7 @@ impl Refusal {
     /// Too much to do just now; nothing was done.
     fn busy(subject: &str) -> Self {
         let message = "the server has too much to do: ask again later";
-        let mut refusal = Self::new(Code::ResourceExhausted, "OVERLOADED", message);
+        let mut refusal = Self::new(Code::ResourceExhausted, OVERLOADED, message);
         refusal.details.add_quota_failure_violation(subject, message);
         refusal.details.set_retry_info(Some(RETRY_AFTER));
         refusal
