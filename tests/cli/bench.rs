@@ -91,6 +91,35 @@ fn claims_are_measured_beside_the_engine_and_found() {
 }
 
 #[test]
+fn what_security_costs_is_measured_beside_plain_text() {
+    let report = json(&bench(&["--records", "300", "--only", "access", "--quick", "--json"]));
+    assert!(report["secured_vs_plain"].as_f64().unwrap() > 0.0);
+    assert!(report["access"]["secured"]["requests_per_s"].as_f64().unwrap() > 0.0);
+    assert!(report["access"]["token_verify_us"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn an_overload_is_measured_for_every_size_and_what_clients_leave_of_it() {
+    let report = json(&bench(&["--records", "300", "--only", "overload", "--quick", "--json"]));
+    assert!(report["goodput_overload_vs_saturation"].is_f64());
+    assert!(report["goodput_throttled_vs_saturation"].is_f64());
+    let batches = report["overload"]["batches"].as_array().unwrap();
+    let sizes: Vec<_> = batches.iter().map(|of| of["elements_per_request"].as_u64()).collect();
+    assert_eq!(sizes, [2, 8, 32, 128, 512].map(Some));
+    // In a moment not every size sees all there is.
+    let told = |callers: &str, what: &str| -> f64 {
+        batches.iter().map(|of| of[callers][what].as_f64().unwrap()).sum()
+    };
+    for callers in ["heedless", "throttled"] {
+        for what in ["offered_per_s", "goodput_per_s", "refused_per_s"] {
+            assert!(told(callers, what) > 0.0, "{callers} {what}: {report}");
+        }
+    }
+    assert!(told("heedless", "kept_back_per_s") == 0.0);
+    assert!(told("throttled", "kept_back_per_s") > 0.0, "{report}");
+}
+
+#[test]
 fn a_folder_that_is_not_there_fails_and_too_few_records_are_bad_input() {
     let output = bench(&["--records", "300", "--only", "load", "--dir", "/nowhere/at/all"]);
     assert_code(&output, 1);

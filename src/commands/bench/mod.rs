@@ -55,6 +55,9 @@ pub(crate) struct Bench {
     /// Simulate an attack under the default limits instead of measuring
     #[arg(long, value_enum, value_name = "ATTACK", conflicts_with_all = ["only", "mode", "records", "dir"])]
     attack: Option<Attack>,
+    /// Of access and overload measure a moment: whether it works, not how fast it is
+    #[arg(long, conflicts_with_all = ["mode", "attack"])]
+    quick: bool,
     /// Where the directory is made and removed again, instead of the system's
     /// temporary folder; about 2 KB for each record
     #[arg(long, value_name = "DIR")]
@@ -146,10 +149,10 @@ impl Bench {
                 report.sidecar = Some(sidecar::measure(&directory, &data).await?);
             }
             if wanted(Part::Access) {
-                report.access = Some(access::measure(&directory, &data).await?);
+                report.access = Some(access::measure(&directory, &data, self.quick).await?);
             }
             if wanted(Part::Overload) {
-                let measure = || overload::measure(&directory, &data);
+                let measure = || overload::measure(&directory, &data, self.quick);
                 report.overload = Some(tokio::task::block_in_place(measure)?);
             }
             // The last: it changes the directory.

@@ -38,6 +38,7 @@ use tonic::{
 };
 
 use super::{
+    cpu,
     directory::Directory,
     memory::Memory,
     process::Process,
@@ -66,9 +67,13 @@ const TIMES: f64 = 10.0;
 const ROUNDS_COUNTED: usize = 9;
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(2);
+const ROUND_QUICK: Duration = Duration::from_millis(200);
 
 /// How often requests of the overload are sent.
 const TICK: Duration = Duration::from_millis(2);
+
+/// A load that takes so much of its processor is late itself.
+const ALL_BUSY: f64 = 0.95;
 
 /// Later answers count as none.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -116,6 +121,9 @@ struct OfOverload {
     late_per_s: f64,
     refusal_p50_us: u64,
     refusal_p99_us: u64,
+    /// How much of a processor the load itself took: near 1 the server was asked
+    /// less than it says, and what is late may be so for that.
+    load_busy: Option<f64>,
 }
 
 impl OfOverload {
@@ -128,6 +136,7 @@ impl OfOverload {
             let all: f64 = rounds.iter().map(|round| rate(count(round), round.time)).sum();
             all / rounds.len() as f64
         };
+        let busy: Option<f64> = rounds.iter().map(|round| round.busy).sum();
         Ok(Self {
             goodput_vs_saturation: rates.ratio(),
             offered_per_s: per_s(|round| round.offered),
@@ -137,6 +146,7 @@ impl OfOverload {
             late_per_s: per_s(|round| round.late),
             refusal_p50_us: refusals.value_at_quantile(0.5),
             refusal_p99_us: refusals.value_at_quantile(0.99),
+            load_busy: busy.map(|busy| busy / rounds.len() as f64),
         })
     }
 
@@ -145,14 +155,19 @@ impl OfOverload {
             format!("{whose}, at {:.0} offered/s", self.offered_per_s),
             format!(
                 "{:.0} answered in time ({:.2}), {:.0} refused (p50 {:.2} ms, p99 {:.2} ms), \
-                 {:.0} kept back, {:.0} late",
+                 {:.0} kept back, {:.0} late{}",
                 self.goodput_per_s,
                 self.goodput_vs_saturation,
                 self.refused_per_s,
                 self.refusal_p50_us as f64 / 1e3,
                 self.refusal_p99_us as f64 / 1e3,
                 self.kept_back_per_s,
-                self.late_per_s
+                self.late_per_s,
+                if self.load_busy.is_some_and(|busy| busy > ALL_BUSY) {
+                    "; the load itself fell behind"
+                } else {
+                    ""
+                }
             ),
         )
     }
@@ -191,6 +206,7 @@ struct Round {
     late: usize,
     refusals: Histogram<u64>,
     time: Duration,
+    busy: Option<f64>,
 }
 
 impl Round {
@@ -203,6 +219,7 @@ impl Round {
             late: 0,
             refusals: Histogram::new_with_bounds(1, MAX_US, 3)?,
             time: Duration::ZERO,
+            busy: None,
         })
     }
 
@@ -229,10 +246,10 @@ enum Refused {
 }
 
 /// Measures on a server of its own.
-pub(super) fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Overload> {
+pub(super) fn measure(directory: &Directory, data: &Path, quick: bool) -> anyhow::Result<Overload> {
     step("ten times as much as the server can do")?;
     let (server, pinned) = Process::serve_on_one(directory, data)?;
-    let measure = |elements| measure_with(directory, &server, elements);
+    let measure = |elements| measure_with(directory, &server, elements, quick);
     let batches = ELEMENT_BATCHES.into_iter().map(measure).collect::<anyhow::Result<Vec<_>>>()?;
     let counted = batches.iter().find(|of| of.elements_per_request == COUNTED);
     let ratio = counted.map_or(f64::NAN, |of| of.heedless.goodput_vs_saturation);
@@ -245,6 +262,7 @@ fn measure_with(
     directory: &Directory,
     server: &Process,
     elements_per_request: usize,
+    quick: bool,
 ) -> anyhow::Result<OfBatches> {
     let url = format!("https://{}", server.address);
     let ca = directory.tls.ca.clone();
@@ -256,23 +274,27 @@ fn measure_with(
     let request =
         EvaluateRequest { epoch, blinded_elements: elements.into(), ..EvaluateRequest::default() };
 
-    let rounds = if elements_per_request == COUNTED { ROUNDS_COUNTED } else { ROUNDS };
+    let (rounds, round) = match elements_per_request {
+        _ if quick => (1, ROUND_QUICK),
+        COUNTED => (ROUNDS_COUNTED, ROUND),
+        _ => (ROUNDS, ROUND),
+    };
     let (sender, told) = std::sync::mpsc::channel();
     // One thread, so that it leaves the server its processor.
     let load = thread::spawn(move || -> anyhow::Result<[(Rounds, Vec<Round>); 2]> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let clients = connect(&url, &ca).await?;
-            saturate(&clients, &request, ROUND).await?;
+            saturate(&clients, &request, round).await?;
             let mut all: [(Rounds, Vec<Round>); 2] = Default::default();
             for _ in 0..rounds {
-                let saturated = saturate(&clients, &request, ROUND).await?;
+                let saturated = saturate(&clients, &request, round).await?;
                 let per_s = rate(saturated.answered, saturated.time);
                 ensure!(saturated.refused == 0, "a saturated server refused");
                 sender.send(())?;
                 for (throttled, (rates, overloads)) in [false, true].into_iter().zip(&mut all) {
                     let callers = callers(&clients, throttled);
-                    let overload = overload(&callers, &request, per_s * TIMES).await?;
+                    let overload = overload(&callers, &request, per_s * TIMES, round).await?;
                     rates.push(rate(overload.answered, overload.time), per_s);
                     overloads.push(overload);
                     if !throttled {
@@ -376,19 +398,20 @@ async fn saturate(
     Ok(round)
 }
 
-/// So many a second, whatever becomes of them.
+/// So many a second for `time`, whatever becomes of them.
 async fn overload(
     callers: &[Caller],
     request: &EvaluateRequest,
     per_s: f64,
+    time: Duration,
 ) -> anyhow::Result<Round> {
-    let begun = Instant::now();
+    let (begun, cpu_before) = (Instant::now(), cpu::of_thread());
     let mut round = Round::new()?;
     let mut tasks = JoinSet::new();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut callers = callers.iter().cycle();
-    while begun.elapsed() < ROUND {
+    while begun.elapsed() < time {
         tokio::select! {
             biased;
             _ = ticks.tick() => {
@@ -419,6 +442,8 @@ async fn overload(
     }
     // What is answered after the end of the round was not answered in it.
     round.time = begun.elapsed();
+    let used = cpu_before.zip(cpu::of_thread()).map(|(before, after)| after.saturating_sub(before));
+    round.busy = used.map(|used| used.as_secs_f64() / round.time.as_secs_f64());
     let counted = (round.answered, round.refused);
     while let Some(outcome) = tasks.join_next().await {
         round.take(outcome.context("a request ended early")?)?;

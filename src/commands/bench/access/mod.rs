@@ -49,9 +49,11 @@ const CONNECTIONS: usize = 4;
 /// queue of evaluations holds.
 const CONCURRENCY: usize = 120;
 const ROUNDS: usize = 5;
+const ROUNDS_QUICK: usize = 1;
 
 /// Lookups of one round on each side: as many tokens are spent.
 const LOOKUPS: usize = 2048;
+const LOOKUPS_QUICK: usize = 256;
 
 /// Blinded elements of one lookup, of which so many pairs are sent in turn.
 const BLINDED: usize = 64;
@@ -100,7 +102,12 @@ impl Access {
 }
 
 /// Measures both in turns.
-pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Result<Access> {
+pub(super) async fn measure(
+    directory: &Directory,
+    data: &Path,
+    quick: bool,
+) -> anyhow::Result<Access> {
+    let (rounds, lookups) = if quick { (ROUNDS_QUICK, LOOKUPS_QUICK) } else { (ROUNDS, LOOKUPS) };
     step("lookups with mTLS, quotas and tokens beside plain text")?;
     let generations = serving::open(data).await?;
     let plain = Serving::directory(directory, generations.clone(), false, 256 << 20).await?;
@@ -110,28 +117,28 @@ pub(super) async fn measure(directory: &Directory, data: &Path) -> anyhow::Resul
 
     let questions = Arc::new(Questions::new(directory, &*generations).await?);
     // One round to warm up, and one for the accounts.
-    let spent = (ROUNDS + 1) * LOOKUPS;
+    let spent = (rounds + 1) * lookups;
     let issued = secured_channels.first().context("no connection")?;
     let tokens = tokens::issue(directory, issued.clone(), spent).await?;
     let (token_verify_us, tokens) = (tokens.verify_us, tokens.passes);
-    let mut stock = tokens.chunks(LOOKUPS);
+    let mut stock = tokens.chunks(lookups);
 
     let none = Arc::new(Vec::new());
-    drive(&plain_channels, &questions, none.clone()).await?;
+    drive(&plain_channels, &questions, none.clone(), lookups).await?;
     let first = stock.next().context("too few tokens")?;
-    drive(&secured_channels, &questions, Arc::new(first.to_vec())).await?;
+    drive(&secured_channels, &questions, Arc::new(first.to_vec()), lookups).await?;
     let (mut rates, mut processor) = (Rounds::default(), Rounds::default());
     let (mut accounts, mut accounts_cpu) = (Rounds::default(), Rounds::default());
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let tokens = Arc::new(stock.next().context("too few tokens")?.to_vec());
         let (ours, theirs) = if round % 2 == 0 {
-            let ours = drive(&secured_channels, &questions, tokens).await?;
-            (ours, drive(&plain_channels, &questions, none.clone()).await?)
+            let ours = drive(&secured_channels, &questions, tokens, lookups).await?;
+            (ours, drive(&plain_channels, &questions, none.clone(), lookups).await?)
         } else {
-            let theirs = drive(&plain_channels, &questions, none.clone()).await?;
-            (drive(&secured_channels, &questions, tokens).await?, theirs)
+            let theirs = drive(&plain_channels, &questions, none.clone(), lookups).await?;
+            (drive(&secured_channels, &questions, tokens, lookups).await?, theirs)
         };
-        let account = drive(&secured_channels, &questions, none.clone()).await?;
+        let account = drive(&secured_channels, &questions, none.clone(), lookups).await?;
         rates.push(ours.per_s, theirs.per_s);
         accounts.push(account.per_s, theirs.per_s);
         if let Some((ours, theirs)) = ours.per_cpu_s.zip(theirs.per_cpu_s) {
@@ -257,11 +264,12 @@ impl Questions {
     }
 }
 
-/// Makes [`LOOKUPS`] lookups, each with a token where there are any.
+/// Makes so many lookups, each with a token where there are any.
 async fn drive(
     channels: &[Channel],
     questions: &Arc<Questions>,
     tokens: Arc<Vec<Bytes>>,
+    lookups: usize,
 ) -> anyhow::Result<Pace> {
     let cpu_before = cpu::used();
     let begun = Instant::now();
@@ -273,7 +281,7 @@ async fn drive(
         tasks.spawn(async move {
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
-                if n >= LOOKUPS {
+                if n >= lookups {
                     return anyhow::Ok(());
                 }
                 let token = tokens.get(n).cloned().unwrap_or_default();
@@ -295,7 +303,7 @@ async fn drive(
     while let Some(task) = tasks.join_next().await {
         task.context("a lookup ended early")??;
     }
-    Ok(Pace::of(LOOKUPS, begun, cpu_before))
+    Ok(Pace::of(lookups, begun, cpu_before))
 }
 
 /// A while that a measurement of one operation takes.
