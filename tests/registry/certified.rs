@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use blindbook::{
     client::{Client as Sdk, ClientCertificate, ClientError, ClientOptions, Fault, MemoryState},
-    server::Tls,
-    wire::proto::{self, claim_many_response::Outcome},
+    server::{Lists, Tls},
+    wire::proto::{
+        self, claim_many_response::Outcome, discovery_service_client::DiscoveryServiceClient,
+    },
 };
 use rcgen::ExtendedKeyUsagePurpose;
 use tonic::{Code, transport::Identity};
@@ -82,6 +84,30 @@ async fn a_revoked_certificate_is_shut_out_and_others_are_not() {
     let of = |serial| Client { serial, ..client(WA) };
     assert!(is_shut_out(&served, identity(&scene, &of(7))).await);
     assert!(!is_shut_out(&served, identity(&scene, &of(8))).await);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_ended_before_the_start_shut_partners_out_and_nobody_else() {
+    let scene = Scene::new().await;
+    let served = scene.serve_with(Some(scene.authority.revokes(&[7], 2026))).await;
+    assert_eq!(served.tls.lists(), Lists::Ended);
+    let mut anybody = DiscoveryServiceClient::new(served.channel(None).await.unwrap());
+    for serial in [7, 8] {
+        let partner = identity(&scene, &Client { serial, ..client(WA) });
+        assert!(is_shut_out(&served, partner).await);
+    }
+    anybody.get_parameters(proto::GetParametersRequest {}).await.unwrap();
+
+    // No worse than what is in force: what else is new counts.
+    served.tls.replace(&scene.pem(Some(scene.authority.revokes(&[], 2026)))).unwrap();
+    assert!(is_shut_out(&served, identity(&scene, &client(WA))).await);
+    served.tls.replace(&scene.pem(Some(scene.authority.revokes(&[7], 2030)))).unwrap();
+    for (serial, is_out) in [(7, true), (8, false)] {
+        let partner = identity(&scene, &Client { serial, ..client(WA) });
+        assert_eq!(is_shut_out(&served, partner).await, is_out);
+    }
+    anybody.get_parameters(proto::GetParametersRequest {}).await.unwrap();
     served.stop().await;
 }
 
@@ -239,7 +265,10 @@ async fn what_does_not_serve_is_refused_by_name_and_the_old_stays_in_force() {
         let refused = served.tls.replace(&pem).unwrap_err().to_string();
         assert!(refused.contains(part), "{refused} is not about {part}");
         assert!(!refused.contains("PRIVATE"), "{refused}");
-        assert!(Tls::new(&pem, scene.clock()).is_err());
+        // At a start there are no old lists that would be in date.
+        let (tls, ended) = (Tls::new(&pem, scene.clock()), part.contains("nextUpdate"));
+        assert_eq!(tls.is_ok(), ended);
+        assert_eq!(tls.ok().map(|tls| tls.lists()), ended.then_some(Lists::Ended));
         let revoked = identity(&scene, &Client { serial: 7, ..client(WA) });
         assert!(is_shut_out(&served, revoked).await, "{part}");
         let mut wa = connected(&served, &Client { serial: 8, ..client(WA) }).await;

@@ -91,6 +91,12 @@ impl TlsKeeper {
     /// end.
     pub fn look(&mut self) -> Reload {
         let reload = self.reload();
+        self.tell_lists();
+        reload
+    }
+
+    /// Logs that lists end, once.
+    fn tell_lists(&mut self) {
         let lists = self.tls.lists();
         if lists != self.lists {
             match lists {
@@ -105,7 +111,6 @@ impl TlsKeeper {
             }
             self.lists = lists;
         }
-        reload
     }
 
     fn reload(&mut self) -> Reload {
@@ -144,6 +149,7 @@ impl TlsKeeper {
 
     /// Looks for ever: every `period`, and whenever it is `asked` to.
     pub async fn keep(mut self, period: Duration, asked: &Notify) -> Infallible {
+        self.tell_lists();
         loop {
             let was_asked = tokio::select! {
                 () = sleep(period) => false,

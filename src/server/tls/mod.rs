@@ -94,22 +94,28 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// TLS with these, which are checked whole.
+    /// TLS with these, which are checked whole. Revocation lists may have ended
+    /// ([`Self::lists`]): who needs no certificate is served all the same.
     ///
     /// # Errors
     /// [`ServerError::Tls`] names the part that does not serve, and why.
     pub fn new(pem: &TlsPem, clock: Clock) -> Result<Self, ServerError> {
-        let current = Current::new(pem, &clock, 0)?;
+        let current = Current::new(pem, &clock)?;
         Ok(Self(Arc::new(Inner { clock, current: RwLock::new(Arc::new(current)) })))
     }
 
     /// Puts others in their place, for all handshakes from now on.
     ///
     /// # Errors
-    /// As [`Self::new`]; the old ones stay in force.
+    /// As [`Self::new`], and for revocation lists that have ended in place of those
+    /// that have not; the old ones stay in force.
     pub fn replace(&self, pem: &TlsPem) -> Result<(), ServerError> {
-        let mut current = Current::new(pem, &self.0.clock, 0)?;
+        let mut current = Current::new(pem, &self.0.clock)?;
+        let now_s = self.now_s();
         let mut place = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.lists(now_s) == Lists::Ended && place.lists(now_s) != Lists::Ended {
+            return Err(refused("client_crl", crl::CrlError::Expired));
+        }
         current.generation = place.generation.wrapping_add(1);
         *place = Arc::new(current);
         Ok(())
@@ -126,14 +132,7 @@ impl Tls {
     /// How long the revocation lists will do.
     #[must_use]
     pub fn lists(&self) -> Lists {
-        let left_s =
-            self.current().lists_until_s.map(|until_s| until_s.saturating_sub(self.now_s()));
-        match left_s {
-            None => Lists::None,
-            Some(0) => Lists::Ended,
-            Some(1..LISTS_END_SOON_S) => Lists::EndSoon,
-            Some(_) => Lists::InDate,
-        }
+        self.current().lists(self.now_s())
     }
 
     /// Whether partners' certificates are asked for.
@@ -170,10 +169,10 @@ pub fn mutual_tls_config(
 }
 
 impl Current {
-    fn new(pem: &TlsPem, clock: &Clock, generation: u64) -> Result<Self, ServerError> {
+    fn new(pem: &TlsPem, clock: &Clock) -> Result<Self, ServerError> {
         let (clients, lists_until_s) = match (&pem.client_ca, &pem.client_crl) {
             (Some(authorities), lists) => {
-                let (clients, until_s) = verifier(authorities, lists.as_deref(), clock.now_s())?;
+                let (clients, until_s) = verifier(authorities, lists.as_deref())?;
                 (Some(clients), until_s)
             }
             (None, None) => (None, None),
@@ -187,7 +186,16 @@ impl Current {
         let presented = clients.clone().unwrap_or_else(|| Arc::new(NoClientAuth));
         let mut config = config(&pem.cert, &pem.key, presented)?;
         config.time_provider = Arc::new(ClockTime(clock.clone()));
-        Ok(Self { config: Arc::new(config), clients, lists_until_s, generation })
+        Ok(Self { config: Arc::new(config), clients, lists_until_s, generation: 0 })
+    }
+
+    fn lists(&self, now_s: u64) -> Lists {
+        match self.lists_until_s.map(|until_s| until_s.saturating_sub(now_s)) {
+            None => Lists::None,
+            Some(0) => Lists::Ended,
+            Some(1..LISTS_END_SOON_S) => Lists::EndSoon,
+            Some(_) => Lists::InDate,
+        }
     }
 
     /// Whether a chain, as a client presented it, would be let in at this time.
@@ -224,7 +232,6 @@ fn read(part: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
 fn verifier(
     authorities: &[u8],
     lists: Option<&[u8]>,
-    now_s: u64,
 ) -> Result<(Arc<dyn ClientCertVerifier>, Option<u64>), ServerError> {
     let authorities = read("client_ca", authorities)?;
     let mut roots = RootCertStore::empty();
@@ -245,7 +252,7 @@ fn verifier(
         if lists.is_empty() {
             return Err(damaged());
         }
-        let checked = crl::check(&authorities, &lists, now_s);
+        let checked = crl::check(&authorities, &lists);
         until_s = Some(checked.map_err(|why| refused("client_crl", why))?);
         builder = builder.with_crls(lists);
     }
