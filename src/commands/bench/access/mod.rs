@@ -52,7 +52,7 @@ const ROUNDS: usize = 5;
 const ROUNDS_QUICK: usize = 1;
 
 /// Lookups of one round on each side: as many tokens are spent.
-const LOOKUPS: usize = 4096;
+const LOOKUPS: usize = 2048;
 const LOOKUPS_QUICK: usize = 256;
 
 /// Blinded elements of one lookup, of which so many pairs are sent in turn.
