@@ -1,7 +1,7 @@
 //! What a client keeps back while a directory is overloaded. A refusal costs a
 //! server less than an answer, but not nothing: refused often enough, callers
-//! leave it no time to answer any. So a client sends no more than three requests
-//! for two that are answered, and refuses the rest itself (Google, Site Reliability
+//! leave it no time to answer any. So a client sends about three requests for two
+//! that are answered once it is refused, and refuses the rest itself (Google, Site Reliability
 //! Engineering, chapter 21, "Client-Side Throttling").
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -254,7 +254,9 @@ pub(super) fn measure(directory: &Directory, data: &Path, quick: bool) -> anyhow
     let counted = batches.iter().find(|of| of.elements_per_request == COUNTED);
     let ratio = counted.map_or(f64::NAN, |of| of.heedless.goodput_vs_saturation);
     let throttled = batches.iter().map(|of| of.throttled.goodput_vs_saturation);
-    let throttled_ratio = throttled.fold(f64::INFINITY, f64::min);
+    // One that is no number stays what it is.
+    let least = |least: f64, ratio| if least.is_nan() || least < ratio { least } else { ratio };
+    let throttled_ratio = throttled.reduce(least).unwrap_or(f64::NAN);
     Ok(Overload { pinned, batches, ratio, throttled_ratio })
 }
 
