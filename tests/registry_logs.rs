@@ -24,16 +24,20 @@ mod vectors;
 
 use std::{
     io,
+    path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use blindbook::{
     registry::Circle,
     secret::Secret,
-    server::{Reload, TlsFiles},
+    server::{Reload, TlsFiles, TlsPem},
     telemetry,
     wire::proto,
 };
+
+use tokio::{sync::Notify, time::timeout};
 
 use crate::scene::{Partner, Scene, claim, in_circle, proof, sii};
 
@@ -79,26 +83,40 @@ impl Secrets {
     }
 }
 
-/// Reads files of TLS, and then a broken key, which is logged.
-fn break_tls_files(scene: &Scene, secrets: &mut Secrets) {
-    let pem = scene.pem(Some(scene.authority.revokes(&[], 2040)));
+/// Starts with revocation lists that have ended, which is logged at once.
+async fn start_with_ended_lists(scene: &Scene) {
+    let pem = scene.pem(Some(scene.authority.revokes(&[], 2026)));
     let folder = tempfile::tempdir().unwrap();
+    let (_, keeper) = tls_files(folder.path(), &pem).open(scene.clock()).unwrap();
+    let asked = Notify::new();
+    let keeping = keeper.keep(Duration::from_secs(3600), &asked);
+    assert!(timeout(Duration::from_millis(10), keeping).await.is_err());
+}
+
+fn tls_files(folder: &Path, pem: &TlsPem) -> TlsFiles {
     let file = |name: &str, bytes: &[u8]| {
-        let path = folder.path().join(name);
+        let path = folder.join(name);
         std::fs::write(&path, bytes).unwrap();
         path
     };
-    let files = TlsFiles {
+    TlsFiles {
         cert: file("cert", &pem.cert),
         key: file("key", &pem.key),
         client_ca: pem.client_ca.as_ref().map(|ca| file("ca", ca)),
         client_crl: pem.client_crl.as_ref().map(|crl| file("crl", crl)),
-    };
+    }
+}
+
+/// Reads files of TLS, and then a broken key, which is logged.
+fn break_tls_files(scene: &Scene, secrets: &mut Secrets) {
+    let pem = scene.pem(Some(scene.authority.revokes(&[], 2040)));
+    let folder = tempfile::tempdir().unwrap();
+    let files = tls_files(folder.path(), &pem);
     let (_, mut keeper) = files.open(scene.clock()).unwrap();
     let key = String::from_utf8(pem.key.to_vec()).unwrap();
     let inside = key.lines().nth(1).unwrap();
     secrets.add(inside);
-    file("key", key.replace(inside, &inside[1..]).as_bytes());
+    std::fs::write(folder.path().join("key"), key.replace(inside, &inside[1..])).unwrap();
     secrets.add(&inside[1..]);
     assert_eq!(keeper.look(), Reload::Refused);
 }
@@ -191,6 +209,7 @@ async fn no_level_logs_what_partners_ask_nor_what_they_are_refused() {
     secrets.add("442079460018");
     statuses.extend(wa.start_challenge(outside).await.err());
     served.stop().await;
+    start_with_ended_lists(&scene).await;
     break_tls_files(&scene, &mut secrets);
 
     assert_eq!(statuses.len(), 17);
@@ -199,5 +218,6 @@ async fn no_level_logs_what_partners_ask_nor_what_they_are_refused() {
     }
     let log = String::from_utf8_lossy(&sink.0.lock().unwrap()).into_owned();
     assert!(!log.is_empty(), "something must have been logged");
+    assert!(log.contains("a list in client_crl has ended"), "it is told at the start");
     secrets.are_not_in("the log", &log);
 }
