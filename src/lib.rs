@@ -46,6 +46,10 @@
 #![cfg_attr(feature = "server", doc = "| 2 | [`store`]: buckets and rows, durable |")]
 #![cfg_attr(feature = "server", doc = "| 2 | [`keyring`]: the only loader of keys |")]
 #![cfg_attr(feature = "tls", doc = "| 2 | `tls`: TLS 1.3 and its one cryptographic library |")]
+#![cfg_attr(
+    any(feature = "server", feature = "sidecar"),
+    doc = "| 2 | `lingering`: the end of a connection that loses nothing |"
+)]
 //! | 2 | [`clock`]: the time, as it is passed in |
 //! | 1 | [`oprf`], [`bucket`]: pure, no clock, no files, no runtime |
 #![cfg_attr(feature = "wire", doc = "| 1 | [`pir`]: private information retrieval, pure as well |")]
@@ -70,6 +74,8 @@ pub mod oprf;
 pub mod pir;
 pub mod secret;
 
+#[cfg(any(feature = "server", feature = "sidecar"))]
+mod lingering;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "wire")]

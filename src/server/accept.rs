@@ -22,6 +22,7 @@ use super::{
     metrics::Metrics,
     peer::Peer,
 };
+use crate::lingering::Lingering;
 
 /// Unread bytes of one request. Room for every good one but the largest batch
 /// with tokens, whose answer is a hundred times as long.
@@ -122,7 +123,8 @@ impl Host {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stream = TokioIo::new(Watched::new(stream, connection.clone()));
+        let stream = Lingering::new(Watched::new(stream, connection.clone()));
+        let stream = TokioIo::new(stream);
         let (gate, peer) = (self.gate.clone(), Arc::new(peer));
         let entrance = Entrance { gate, connection: connection.clone(), peer };
         let mut http = pin!(self.http.serve_connection(stream, entrance));

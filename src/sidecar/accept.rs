@@ -18,6 +18,7 @@ use super::{
     health::Health,
     listen::{Listener, Stream},
 };
+use crate::lingering::Lingering;
 
 /// Unread bytes of one request, and of all of one connection.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
@@ -72,8 +73,8 @@ impl Host {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut http =
-            pin!(self.http.serve_connection(TokioIo::new(stream), self.entrance.clone()));
+        let stream = TokioIo::new(Lingering::new(stream));
+        let mut http = pin!(self.http.serve_connection(stream, self.entrance.clone()));
         tokio::select! {
             // What a peer did to its connection is nobody's news.
             _ = &mut http => return,

@@ -34,6 +34,8 @@ pub(crate) const ROOMS: &[Room] = &[
     room("clock", 2, &[]),
     // TLS 1.3 and the one cryptographic library beneath it, for all roles.
     room("tls", 2, &[]),
+    // The end of a connection, for all roles that take one in.
+    room("lingering", 2, &[]),
     room(
         "registry",
         3,
@@ -79,12 +81,13 @@ pub(crate) const ROOMS: &[Room] = &[
             "keyring",
             "clock",
             "tls",
+            "lingering",
             "registry",
             "access",
         ],
     ),
     // Holds the SDK; never merged with the relay.
-    room("sidecar", 5, &["identifier", "epoch", "secret", "wire", "client"]),
+    room("sidecar", 5, &["identifier", "epoch", "secret", "wire", "lingering", "client"]),
     room("telemetry", 0, &[]),
     room(
         "config",
