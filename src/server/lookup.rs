@@ -4,6 +4,7 @@
 
 use std::{
     future::Future,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -124,17 +125,17 @@ impl Lookup {
         quotas: Quotas,
         pir: Option<Pir>,
         options: &ServerOptions,
-    ) -> Self {
-        Self(Arc::new(Inner {
+    ) -> io::Result<Self> {
+        Ok(Self(Arc::new(Inner {
             store,
             keyring,
             active,
             cache: Cache::new(options.cache_bytes),
-            evaluator: Evaluator::new(options.threads(), options.queued_per_thread),
+            evaluator: Evaluator::new(options.threads(), options.queued_per_thread)?,
             published,
             quotas,
             pir,
-        }))
+        })))
     }
 
     /// Private information retrieval, if it is offered.

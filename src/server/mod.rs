@@ -40,7 +40,7 @@ mod status;
 mod tls;
 mod transcript;
 
-use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{convert::Infallible, fmt, future::Future, io, pin::Pin, sync::Arc};
 
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -136,6 +136,10 @@ pub enum ServerError {
     #[error(transparent)]
     Registry(#[from] LedgerError),
 
+    /// The system gives no more threads.
+    #[error("no thread to evaluate on: {0}; raise the limit of the service's tasks")]
+    Threads(io::Error),
+
     // Ours.
     /// The service descriptors do not hold together.
     #[error("reflection cannot be served: {0}")]
@@ -215,7 +219,7 @@ impl Server {
             generations.clone(),
             keyring.clone(),
             options.quotas.clone(),
-            options.threads(),
+            quota::signers(options.threads()).map_err(ServerError::Threads)?,
             clock.clone(),
             metrics.clone(),
         );
@@ -228,7 +232,8 @@ impl Server {
             .as_ref()
             .map(|pir| Pir::new(store.clone(), *keyring.directory(), pir, metrics.clone()));
         let pir = pir.transpose()?;
-        let lookup = Lookup::new(store, keyring.clone(), active, signed, quotas, pir, &options);
+        let lookup = Lookup::new(store, keyring.clone(), active, signed, quotas, pir, &options)
+            .map_err(ServerError::Threads)?;
         let (transcript, partners, registry) = (None, None, None);
         Ok(Self {
             options,

@@ -13,7 +13,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 pub use self::options::{Anonymous, QuotaOptions};
 pub(super) use self::{accounts::Charged, payer::Payer};
@@ -145,12 +145,17 @@ struct Inner {
     signers: Evaluator,
 }
 
+/// Signs tokens on some of so many threads: lookups go on meanwhile.
+pub(super) fn signers(threads: usize) -> io::Result<Evaluator> {
+    Evaluator::new(threads.div_ceil(2), QUEUED_ISSUES)
+}
+
 impl Quotas {
     pub(super) async fn open(
         generations: Arc<dyn Generations>,
         keyring: Arc<Keyring>,
         options: QuotaOptions,
-        threads: usize,
+        signers: Evaluator,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, QuotaError> {
@@ -164,8 +169,7 @@ impl Quotas {
             keyring,
             clock,
             metrics,
-            // Lookups go on while tokens are signed.
-            signers: Evaluator::new(threads.div_ceil(2), QUEUED_ISSUES),
+            signers,
         })))
     }
 

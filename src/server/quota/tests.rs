@@ -12,7 +12,8 @@ async fn quotas(options: QuotaOptions) -> Quotas {
     keyring::generate(folder.path(), &mut rand::rng()).unwrap();
     let keyring = Arc::new(Keyring::load(folder.path()).unwrap());
     let (generations, clock) = (Arc::new(MemoryGenerations::default()), Clock::new(|| NOW_S));
-    Quotas::open(generations, keyring, options, 1, clock, Arc::new(Metrics::new())).await.unwrap()
+    let (signers, metrics) = (signers(1).unwrap(), Arc::new(Metrics::new()));
+    Quotas::open(generations, keyring, options, signers, clock, metrics).await.unwrap()
 }
 
 async fn for_tokens() -> Quotas {
