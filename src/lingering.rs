@@ -8,6 +8,10 @@ use std::{
     future::Future,
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,12 +27,25 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// The most that a peer is waited for, whatever it says.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A stream of bytes whose [`poll_shutdown`](AsyncWrite::poll_shutdown) ends when
-/// the peer has closed as well, or was waited for long enough. What still comes is
-/// thrown away.
+/// A stream of bytes whose [`poll_shutdown`](AsyncWrite::poll_shutdown), once it is
+/// to part in good order, ends when the peer has closed as well, or was waited for
+/// long enough. What still comes is thrown away. Whoever broke the protocol is not
+/// waited for.
 pub(crate) struct Lingering<S> {
     stream: S,
+    parting: Parting,
     farewell: Option<Farewell>,
+}
+
+/// Whether a stream is to part from its peer in good order.
+#[derive(Clone, Default)]
+pub(crate) struct Parting(Arc<AtomicBool>);
+
+impl Parting {
+    /// From now on it is.
+    pub(crate) fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The end was told, and the peer's is waited for.
@@ -38,8 +55,8 @@ struct Farewell {
 }
 
 impl<S> Lingering<S> {
-    pub(crate) const fn new(stream: S) -> Self {
-        Self { stream, farewell: None }
+    pub(crate) const fn new(stream: S, parting: Parting) -> Self {
+        Self { stream, parting, farewell: None }
     }
 }
 
@@ -106,7 +123,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         if self.farewell.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        self.poll_farewell(cx)
+        if self.parting.0.load(Ordering::Relaxed) {
+            self.poll_farewell(cx)
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 }
 
@@ -120,6 +141,12 @@ mod tests {
 
     use super::*;
 
+    fn parting<S>(stream: S) -> Lingering<S> {
+        let parting = Parting::default();
+        parting.begin();
+        Lingering::new(stream, parting)
+    }
+
     /// More than the system sends ahead of a peer that does not read.
     const ANSWER: usize = 8 << 20;
 
@@ -129,7 +156,7 @@ mod tests {
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let answering = tokio::spawn(async move {
-            let mut stream = Lingering::new(stream);
+            let mut stream = parting(stream);
             stream.write_all(&vec![7; ANSWER]).await.unwrap();
             stream.shutdown().await.unwrap();
         });
@@ -149,8 +176,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_close_is_not_waited_for_for_ever() {
         let begun = Instant::now();
+        let (_peer, stream) = duplex(1 << 10);
+        Lingering::new(stream, Parting::default()).shutdown().await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), 0, "it broke the protocol");
+
         let (silent, stream) = duplex(1 << 10);
-        Lingering::new(stream).shutdown().await.unwrap();
+        parting(stream).shutdown().await.unwrap();
         assert_eq!(begun.elapsed().as_secs(), SILENCE.as_secs());
         drop(silent);
 
@@ -161,7 +192,7 @@ mod tests {
                 sleep(Duration::from_secs(1)).await;
             }
         });
-        Lingering::new(stream).shutdown().await.unwrap();
+        parting(stream).shutdown().await.unwrap();
         assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
         talking.await.unwrap();
     }

@@ -22,7 +22,7 @@ use super::{
     metrics::Metrics,
     peer::Peer,
 };
-use crate::lingering::Lingering;
+use crate::lingering::{Lingering, Parting};
 
 /// Unread bytes of one request. Room for every good one but the largest batch
 /// with tokens, whose answer is a hundred times as long.
@@ -123,7 +123,8 @@ impl Host {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stream = Lingering::new(Watched::new(stream, connection.clone()));
+        let parting = Parting::default();
+        let stream = Lingering::new(Watched::new(stream, connection.clone()), parting.clone());
         let stream = TokioIo::new(stream);
         let (gate, peer) = (self.gate.clone(), Arc::new(peer));
         let entrance = Entrance { gate, connection: connection.clone(), peer };
@@ -137,6 +138,7 @@ impl Host {
                 _ = &mut http => return,
                 end = &mut watch => match end {
                     End::Idle => {
+                        parting.begin();
                         http.as_mut().graceful_shutdown();
                         let _ = timeout(self.stall_timeout, http).await;
                         return;
@@ -149,6 +151,7 @@ impl Host {
                 },
                 _ = &mut stops, if !told => {
                     told = true;
+                    parting.begin();
                     http.as_mut().graceful_shutdown();
                 }
             }

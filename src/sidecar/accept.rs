@@ -18,7 +18,7 @@ use super::{
     health::Health,
     listen::{Listener, Stream},
 };
-use crate::lingering::Lingering;
+use crate::lingering::{Lingering, Parting};
 
 /// Unread bytes of one request, and of all of one connection.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
@@ -73,13 +73,15 @@ impl Host {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stream = TokioIo::new(Lingering::new(stream));
+        let parting = Parting::default();
+        let stream = TokioIo::new(Lingering::new(stream, parting.clone()));
         let mut http = pin!(self.http.serve_connection(stream, self.entrance.clone()));
         tokio::select! {
             // What a peer did to its connection is nobody's news.
             _ = &mut http => return,
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
+        parting.begin();
         http.as_mut().graceful_shutdown();
         let _ = http.await;
     }

@@ -119,6 +119,9 @@ struct OfOverload {
     kept_back_per_s: f64,
     /// Neither answered nor refused in time.
     late_per_s: f64,
+    /// With their connection, as the server closes those whose peers give calls up
+    /// in masses.
+    cut_off_per_s: f64,
     refusal_p50_us: u64,
     refusal_p99_us: u64,
     /// How much of a processor the load itself took: near 1 the server was asked
@@ -144,6 +147,7 @@ impl OfOverload {
             refused_per_s: per_s(|round| round.refused),
             kept_back_per_s: per_s(|round| round.kept_back),
             late_per_s: per_s(|round| round.late),
+            cut_off_per_s: per_s(|round| round.cut_off),
             refusal_p50_us: refusals.value_at_quantile(0.5),
             refusal_p99_us: refusals.value_at_quantile(0.99),
             load_busy: busy.map(|busy| busy / rounds.len() as f64),
@@ -155,7 +159,7 @@ impl OfOverload {
             format!("{whose}, at {:.0} offered/s", self.offered_per_s),
             format!(
                 "{:.0} answered in time ({:.2}), {:.0} refused (p50 {:.2} ms, p99 {:.2} ms), \
-                 {:.0} kept back, {:.0} late{}",
+                 {:.0} kept back, {:.0} late, {:.0} cut off{}",
                 self.goodput_per_s,
                 self.goodput_vs_saturation,
                 self.refused_per_s,
@@ -163,6 +167,7 @@ impl OfOverload {
                 self.refusal_p99_us as f64 / 1e3,
                 self.kept_back_per_s,
                 self.late_per_s,
+                self.cut_off_per_s,
                 if self.load_busy.is_some_and(|busy| busy > ALL_BUSY) {
                     "; the load itself fell behind"
                 } else {
@@ -204,6 +209,7 @@ struct Round {
     answered: usize,
     refused: usize,
     late: usize,
+    cut_off: usize,
     refusals: Histogram<u64>,
     time: Duration,
     busy: Option<f64>,
@@ -217,6 +223,7 @@ impl Round {
             answered: 0,
             refused: 0,
             late: 0,
+            cut_off: 0,
             refusals: Histogram::new_with_bounds(1, MAX_US, 3)?,
             time: Duration::ZERO,
             busy: None,
@@ -232,6 +239,7 @@ impl Round {
                 self.refusals.record(us)?;
             }
             Err(Refused::Late) => self.late += 1,
+            Err(Refused::CutOff) => self.cut_off += 1,
             Err(Refused::Else(error)) => return Err(error),
         }
         Ok(())
@@ -242,6 +250,7 @@ impl Round {
 enum Refused {
     Busy(Duration),
     Late,
+    CutOff,
     Else(anyhow::Error),
 }
 
@@ -293,6 +302,7 @@ fn measure_with(
                 let saturated = saturate(&clients, &request, round).await?;
                 let per_s = rate(saturated.answered, saturated.time);
                 ensure!(saturated.refused == 0, "a saturated server refused");
+                ensure!(saturated.cut_off == 0, "a saturated server closed a connection");
                 sender.send(())?;
                 for (throttled, (rates, overloads)) in [false, true].into_iter().zip(&mut all) {
                     let callers = callers(&clients, throttled);
@@ -364,6 +374,8 @@ async fn evaluate(
             Code::ResourceExhausted => Err(Refused::Busy(begun.elapsed())),
             // The client gives up by itself when the time has passed.
             Code::DeadlineExceeded | Code::Cancelled => Err(Refused::Late),
+            // What a client makes of a connection that ends beneath a call.
+            Code::Unknown | Code::Unavailable => Err(Refused::CutOff),
             _ => Err(Refused::Else(status.into())),
         },
     }
