@@ -444,12 +444,12 @@ mod tests {
         };
         let [(first, _), (second, _)] = journals();
         let (mut writer, filled, settle) = Writer::new(known.clone(), first, second);
-        let mut spent = 0;
+        let mut next = 0;
         let mut spend = |writer: &mut Writer| {
-            let new = (spent..spent + 50).map(|n| (name(n), [1; 32])).collect();
+            let new = (next..next + 50).map(|n| (name(n), [1; 32])).collect();
             writer.write(new)?;
-            spent += 50;
-            Ok::<_, StoreError>(spent)
+            next += 50;
+            Ok::<_, StoreError>(next)
         };
         let is_known = |n| known.request(&name(n)).unwrap() == Some([1; 32]);
         while known.newest().settling.is_empty() {
@@ -462,7 +462,8 @@ mod tests {
         }
         assert!((0..all).all(is_known));
         assert_eq!(known.database.get(&name(0)).unwrap(), None);
-        assert_eq!(journals().iter().map(|(_, newest)| newest.len() as u32).sum::<u32>(), all);
+        let written: usize = journals().iter().map(|(_, newest)| newest.len()).sum();
+        assert_eq!(u32::try_from(written), Ok(all));
 
         // Both are full: what comes then waits until one is settled.
         let settler = known.clone();
