@@ -51,6 +51,10 @@ const MAX_WAITING: usize = 256;
 /// in any database of the process.
 const BATCH: usize = 64;
 
+/// What no journal holds goes in at once: a request has spent all of its tokens or
+/// none, also after a crash.
+const WHOLE: usize = usize::MAX;
+
 /// Tokens to spend, all of them or none.
 struct Request {
     names: Vec<[u8; 16]>,
@@ -96,11 +100,12 @@ impl Known {
         found.map(|request| request.as_ref().try_into().map_err(|_| MALFORMED)).transpose()
     }
 
-    /// Puts tokens into the database, durably.
-    fn store(&self, mut tokens: Vec<Entry>) -> Result<(), StoreError> {
+    /// Puts tokens into the database, durably, so many at a time: after a crash those
+    /// are there together or not at all.
+    fn store(&self, mut tokens: Vec<Entry>, at_once: usize) -> Result<(), StoreError> {
         // Neighbours share a page.
         tokens.sort_unstable();
-        for tokens in tokens.chunks(BATCH) {
+        for tokens in tokens.chunks(at_once) {
             let (mut batch, mut bytes) = (::sled::Batch::default(), 0);
             for (name, request) in tokens {
                 batch.insert(name, request);
@@ -117,7 +122,10 @@ impl Known {
     fn settle(&self, full: &threads::Receiver<Journal>, settled: &threads::Sender<Journal>) {
         for mut journal in full {
             let tokens = self.newest().settling.clone();
-            if self.store(tokens.iter().map(|(name, pays)| (*name, *pays)).collect()).is_err() {
+            if self
+                .store(tokens.iter().map(|(name, pays)| (*name, *pays)).collect(), BATCH)
+                .is_err()
+            {
                 return;
             }
             self.newest_mut().settling = Arc::default();
@@ -156,14 +164,14 @@ impl Writer {
     fn write(&mut self, new: Vec<Entry>) -> Result<(), StoreError> {
         self.known.database.usable()?;
         if !Journal::holds(new.len()) {
-            return self.known.store(new);
+            return self.known.store(new, WHOLE);
         }
         let written = self.append(&new)? || {
             self.turn()?;
             self.append(&new)?
         };
         if !written {
-            return self.known.store(new);
+            return self.known.store(new, WHOLE);
         }
         self.known.newest_mut().filling.extend(new);
         Ok(())
@@ -240,7 +248,7 @@ impl OfDay {
         }
         known.database.set_live();
         if !newest.is_empty() {
-            known.store(newest)?;
+            known.store(newest, BATCH)?;
         }
         let (mut writer, filled, settle) = Writer::new(known.clone(), journal, other);
         let settler = known.clone();
